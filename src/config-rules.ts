@@ -1,0 +1,72 @@
+/** The rules between the members of a configuration, each checked where the members it needs can be relied on. */
+import { BlockList, isIP } from 'node:net'
+import { checkD1Profiles } from './config-d1-rules.ts'
+import type { Section } from './config-form.ts'
+import { checkKeys } from './config-key-rules.ts'
+import type { Problems, Report } from './config-problems.ts'
+import { checkProfiles } from './config-profile-rules.ts'
+import { checkRecipients } from './config-recipient-rules.ts'
+import type { Config } from './config-schema.ts'
+
+/**
+ * Reports every rule that is broken.
+ *
+ * @param sound - the sections that the schema found no wrong type in; rules about the others wait for the next run.
+ */
+export function checkRules(config: Config, sound: ReadonlySet<Section>, problems: Problems): void {
+  const report = problems.add
+  const areSound = (...sections: Section[]): boolean => sections.every((section) => sound.has(section))
+  if (areSound('profiles')) checkProfiles(config, report, (place) => problems.isWellFormed(place))
+  if (areSound('keys', 'profiles', 'd1', 'acceptDefaultProfiles')) checkKeys(config, report)
+  if (areSound('keys', 'profiles', 'd1')) checkD1Profiles(config, report)
+  if (areSound('d1')) checkRecipients(config, report)
+  if (areSound('clients')) checkClients(config, report)
+  if (areSound('clients', 'keys', 'd1')) checkGrants(config, report)
+  if (areSound('listeners')) checkListeners(config, report)
+}
+
+function checkClients({ clients }: Config, report: Report): void {
+  clients.forEach((client, i) => {
+    for (const member of ['id', 'dnsName'] as const) {
+      const j = clients.findIndex((other) => other[member] === client[member])
+      if (j < i) report(['clients', i, member], `is the ${member} of clients[${j}] too`)
+    }
+  })
+}
+
+/** A name that nothing has would deny in silence, and grant in silence once something takes it. */
+function checkGrants({ clients, keys, d1 }: Config, report: Report): void {
+  const keyIds = new Set(keys.map(({ id }) => id))
+  const kids = new Set(d1.recipients.map(({ kid }) => kid))
+  clients.forEach(({ grants }, i) => {
+    grants.forEach((grant, j) => {
+      const place = ['clients', i, 'grants', j]
+      grant.keys.forEach((id, k) => {
+        if (!keyIds.has(id)) report([...place, 'keys', k], 'names no key')
+      })
+      grant.recipients.forEach((kid, k) => {
+        if (!kids.has(kid)) report([...place, 'recipients', k], 'names no recipient')
+      })
+    })
+  })
+}
+
+/** Development keys are known to whoever made them, so that nothing outside the machine may reach them. */
+function checkListeners({ environment, listeners }: Config, report: Report): void {
+  if (environment !== 'development') return
+  for (const name of ['api', 'management'] as const) {
+    if (isLoopback(listeners[name].host)) continue
+    report(['listeners', name, 'host'], 'must be a loopback address in development')
+  }
+}
+
+const LOOPBACK = new BlockList()
+LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4')
+LOOPBACK.addAddress('::1', 'ipv6')
+
+/** Whether nothing but this machine reaches `host`. */
+function isLoopback(host: string): boolean {
+  const version = isIP(host)
+  if (version === 0) return host === 'localhost'
+  return LOOPBACK.check(host, version === 4 ? 'ipv4' : 'ipv6')
+}

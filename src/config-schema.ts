@@ -1,0 +1,262 @@
+/**
+ * The configuration file's schema: one YAML document, where an unknown member is an error. Rules between members are in
+ * config-rules.ts. A `description` says what a value must be: problems are worded with it, and never with the value.
+ */
+import { Type, type Static } from 'typebox'
+import { Profile } from './pin-change/profile.ts'
+
+const strict = { additionalProperties: false } as const
+const id = Type.String({
+  pattern: '^[A-Za-z0-9._-]{1,64}$',
+  description: '1 to 64 letters, digits, dots, underscores or hyphens',
+})
+const path = Type.String({ minLength: 1, maxLength: 4096 })
+const hex = (bytes: string) =>
+  Type.String({
+    pattern: `^(?:[0-9A-Fa-f]{2})${bytes}$`,
+    description: `${bytes.replace(/\{(\d+),(\d+)\}/, '$1 to $2')} bytes in hex`,
+  })
+// A member of D1's JSON payload: visible ASCII that JSON writes as it is, so that it is compared byte for byte.
+const payloadMember = (name: string) =>
+  Type.String({
+    pattern: '^[!#-\\[\\]-~]{1,64}$',
+    description: '1 to 64 visible ASCII characters, without quotation mark and backslash',
+    default: name,
+  })
+const choice = <T extends string[]>(...values: [...T]) => Type.Enum(values, { type: 'string' })
+
+/** What a key is for: it serves this and nothing else (design rule "one key, one purpose"). */
+export const PURPOSES = ['jwe-decrypt', 'zone-pin', 'seccos-pin', 'prw', 'pin-mac'] as const
+
+const key = Type.Object(
+  {
+    id,
+    version: Type.Integer({ minimum: 1, maximum: 9999 }),
+    state: choice('pending', 'active', 'retiring', 'retired'),
+    purpose: choice(...PURPOSES),
+    // zone-pin and seccos-pin: which way PIN blocks go, seen from here.
+    direction: Type.Optional(choice('in', 'out', 'both')),
+    // prw and pin-mac: what may be done with it.
+    use: Type.Optional(Type.Array(choice('generate', 'verify'), { minItems: 1, uniqueItems: true })),
+    algorithm: choice(
+      'TDEA-128',
+      'TDEA-192',
+      'AES-128',
+      'AES-192',
+      'AES-256',
+      'EC-P256',
+      'RSA-2048',
+      'RSA-3072',
+      'RSA-4096',
+    ),
+    kcv: hex('{3,5}'),
+    check: Type.Optional(hex('{3,16}')),
+    formats: Type.Optional(
+      Type.Array(choice('ISO-0', 'ISO-1', 'ISO-3', 'ISO-4', 'SECCOS'), { minItems: 1, uniqueItems: true }),
+    ),
+    profile: Type.Optional(id),
+    d1Profile: Type.Optional(id),
+    kid: Type.Optional(Type.String({ minLength: 1, maxLength: 256 })),
+    alg: Type.Optional(choice('ECDH-ES', 'RSA-OAEP-256')),
+    enc: Type.Optional(choice('A256GCM')),
+    origin: choice('generated', 'imported'),
+  },
+  strict,
+)
+
+const d1Profile = Type.Object(
+  {
+    id,
+    // D1's public pages leave the names of `type` open: ours on the left, the wire's on the right.
+    types: Type.Object(
+      {
+        ISO0: Type.Optional(Type.String({ minLength: 1, maxLength: 32 })),
+        '3DES_SECCOS': Type.Optional(Type.String({ minLength: 1, maxLength: 32 })),
+      },
+      { ...strict, minProperties: 1 },
+    ),
+    members: Type.Object(
+      {
+        pinBlock: payloadMember('pinBlock'),
+        prw: payloadMember('prw'),
+        mac: payloadMember('mac'),
+        counter: payloadMember('counter'),
+        transactionId: payloadMember('transactionId'),
+      },
+      { ...strict, default: {} },
+    ),
+    innerKey: Type.Optional(id),
+    seccos: Type.Optional(Type.Object({ pinKey: id, prwKey: id, macKey: id }, strict)),
+    hexCase: Type.Enum(['upper', 'lower'], { type: 'string', default: 'upper' }),
+  },
+  strict,
+)
+
+const recipient = Type.Object(
+  {
+    kid: Type.String({ minLength: 1, maxLength: 256 }),
+    publicKey: Type.Object(
+      {
+        kty: choice('EC', 'RSA'),
+        crv: Type.Optional(choice('P-256')),
+        x: Type.Optional(Type.String()),
+        y: Type.Optional(Type.String()),
+        n: Type.Optional(Type.String()),
+        e: Type.Optional(Type.String()),
+      },
+      strict,
+    ),
+    alg: choice('ECDH-ES', 'RSA-OAEP-256'),
+    enc: choice('A256GCM'),
+    profile: id,
+    development: Type.Boolean({ default: false }),
+  },
+  strict,
+)
+
+/** The operations a client can be granted; SECCOS translation is one of its own. */
+export const GRANTABLE_OPERATIONS = [
+  'pin/set',
+  'pin/get',
+  'pin-blocks/translate',
+  'pin-blocks/translate-seccos',
+  'prw/generate',
+  'prw/verify',
+  'mac/generate',
+  'mac/verify',
+  'jwks',
+  'keys',
+] as const
+
+const grant = Type.Object(
+  {
+    operations: Type.Array(choice(...GRANTABLE_OPERATIONS), { minItems: 1, uniqueItems: true }),
+    keys: Type.Array(id, { default: [], uniqueItems: true }),
+    formats: Type.Array(choice('ISO-0', 'ISO-1', 'ISO-3', 'ISO-4', 'SECCOS'), { default: [], uniqueItems: true }),
+    recipients: Type.Array(Type.String({ minLength: 1 }), { default: [], uniqueItems: true }),
+  },
+  strict,
+)
+
+const client = Type.Object(
+  {
+    id,
+    // The certificate's DNS name (subjectAltName); the common name is never looked at.
+    dnsName: Type.String({
+      pattern: '^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$',
+      description: 'a DNS name in lower case',
+    }),
+    grants: Type.Array(grant, { default: [] }),
+  },
+  strict,
+)
+
+const count = (value: number) => Type.Integer({ minimum: 1, maximum: 1_000_000_000, default: value })
+const ms = (value: number, minimum = 1) => Type.Integer({ minimum, maximum: 86_400_000, default: value })
+const port = Type.Integer({ minimum: 0, maximum: 65_535 })
+
+/** The configuration file as a JSON schema: `default` stands for a member that may be left out. */
+export const ConfigFile = Type.Object(
+  {
+    environment: choice('development', 'production'),
+    acceptDefaultProfiles: Type.Boolean({ default: false }),
+    hsm: Type.Object(
+      {
+        module: path,
+        tokenLabel: Type.String({ minLength: 1, maxLength: 32 }),
+        pinFile: path,
+        // Variables that the PKCS#11 module reads, such as SOFTHSM2_CONF or ChrystokiConfigurationPath; only vaults get
+        // them. None may steer node, the loader or pinbridge itself.
+        environment: Type.Record(
+          Type.String({ pattern: '^(?!NODE_|LD_|UV_|PINBRIDGE_)[A-Za-z][A-Za-z0-9_]*$' }),
+          Type.String(),
+          {
+            additionalProperties: false,
+            default: {},
+          },
+        ),
+        sessions: Type.Integer({ minimum: 1, maximum: 256, default: 4 }),
+        vaults: Type.Optional(Type.Integer({ minimum: 1, maximum: 64 })),
+        recycle: Type.Object(
+          {
+            ageMs: ms(86_400_000, 1000),
+            sessionObjects: count(200_000),
+            rssMiB: Type.Integer({ minimum: 64, default: 512 }),
+          },
+          { ...strict, default: {} },
+        ),
+        // Directories outside the module's own that the token writes; a vault may write nothing else.
+        writes: Type.Array(path, { default: [] }),
+      },
+      strict,
+    ),
+    keys: Type.Array(key, { minItems: 1 }),
+    profiles: Type.Array(Profile, { default: [] }),
+    d1: Type.Object(
+      { profiles: Type.Array(d1Profile, { default: [] }), recipients: Type.Array(recipient, { default: [] }) },
+      { ...strict, default: {} },
+    ),
+    clients: Type.Array(client, { default: [] }),
+    listeners: Type.Object(
+      {
+        api: Type.Object(
+          { host: Type.String({ minLength: 1 }), port, certificate: path, privateKey: path, clientCa: path },
+          strict,
+        ),
+        management: Type.Object({ host: Type.String({ minLength: 1, default: '127.0.0.1' }), port }, strict),
+      },
+      strict,
+    ),
+    limits: Type.Object(
+      {
+        // One budget for everything that tells right from wrong.
+        guesses: Type.Object(
+          {
+            windowMs: ms(3_600_000, 1000),
+            perClient: count(1000),
+            perCard: count(10),
+            perPinBlock: count(10),
+          },
+          { ...strict, default: {} },
+        ),
+        requestMs: ms(10_000, 100),
+        hsmMs: ms(5_000, 50),
+        queue: count(1000),
+        inFlightPerVault: Type.Integer({ minimum: 1, maximum: 1024, default: 8 }),
+        shutdownMs: ms(10_000),
+      },
+      { ...strict, default: {} },
+    ),
+    logLevel: Type.Enum(['debug', 'info', 'warn', 'error'], { type: 'string', default: 'info' }),
+  },
+  strict,
+)
+
+/** The configuration with every default filled in and every path absolute. */
+export type Config = Static<typeof ConfigFile>
+/** A key of the catalogue: its metadata, never its value. */
+export type KeyEntry = Config['keys'][number]
+/** What D1's public pages leave open, as this issuer agreed it with D1. */
+export type D1Profile = Config['d1']['profiles'][number]
+/** Whoever PINs may be sealed for. */
+export type Recipient = Config['d1']['recipients'][number]
+/** A caller, known by its certificate, and what it may do. */
+export type ClientEntry = Config['clients'][number]
+/** The name of an operation in a grant. */
+export type GrantableOperation = (typeof GRANTABLE_OPERATIONS)[number]
+
+/** What the gateway is given: no HSM member, no PIN file, and of the keys only what stands in GET /v1/keys. */
+export type GatewayConfig = Pick<Config, 'environment' | 'clients' | 'listeners' | 'limits' | 'logLevel'> & {
+  readonly keys: readonly Pick<
+    KeyEntry,
+    'id' | 'version' | 'purpose' | 'direction' | 'use' | 'algorithm' | 'kcv' | 'profile' | 'state'
+  >[]
+  /** The wire names of `type` in pin/set that any D1 profile accepts. */
+  readonly setPinTypes: readonly string[]
+}
+
+/** What a vault is given: everything but the listeners, the clients and the limits of the gateway. */
+export type VaultConfig = Pick<
+  Config,
+  'environment' | 'acceptDefaultProfiles' | 'hsm' | 'keys' | 'profiles' | 'd1' | 'logLevel'
+>

@@ -1,0 +1,141 @@
+/** Reads the configuration: one YAML file, every problem of it told at once, and what each process is given of it. */
+import { readFileSync, statSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { checkHsmFiles, checkListenerFiles, fileProblem, modeText } from './config-files.ts'
+import { checkForm } from './config-form.ts'
+import { ConfigError, Problems } from './config-problems.ts'
+import { checkRules } from './config-rules.ts'
+import type { Config, GatewayConfig, KeyEntry, VaultConfig } from './config-schema.ts'
+import { parseYaml } from './config-yaml.ts'
+
+export { ConfigError } from './config-problems.ts'
+export { profilesOf } from './config-profile-rules.ts'
+
+/** The exit code of a process whose configuration cannot be used (sysexits.h). */
+export const EX_CONFIG = 78
+
+const MOST_BYTES = 4 * 1024 * 1024
+
+/** What the command line may say instead of the file. */
+export interface ConfigOverrides {
+  readonly port?: number | undefined
+  readonly managementPort?: number | undefined
+}
+
+/**
+ * Reads and checks a configuration.
+ *
+ * A file that is no plain YAML is refused as such; otherwise form, rules and files are checked in one run.
+ *
+ * @param path - relative paths in the file are resolved against its directory.
+ * @returns the configuration with every default filled in and every path absolute, frozen throughout.
+ * @throws ConfigError with all problems, which hold no value of the file.
+ */
+export function loadConfig(path: string, overrides: ConfigOverrides = {}): Config {
+  const yaml = parseYaml(readText(path))
+  const problems = new Problems(path, yaml.lineOf)
+  for (const { line, place, sentence } of yaml.problems) problems.addAt(line, place, sentence)
+  problems.throwIfAny()
+
+  const { data } = yaml
+  if (!isRecord(data)) throw new ConfigError([`${path}:1: must be a set of members`])
+  applyOverrides(data, overrides)
+  const sound = checkForm(data, problems)
+  const config = data as Config
+  checkRules(config, sound, problems)
+  const directory = dirname(resolve(path))
+  if (sound.has('hsm')) {
+    resolveHsmPaths(config.hsm, directory)
+    checkHsmFiles(config.hsm, problems.add)
+  }
+  if (sound.has('listeners')) {
+    resolveListenerPaths(config.listeners, directory)
+    checkListenerFiles(config.listeners, problems.add, new Date())
+  }
+  problems.throwIfAny()
+  return freezeDeep(config)
+}
+
+/** What the gateway is given: no HSM member, and of the keys only what GET /v1/keys may show. */
+export function gatewayConfig(config: Config): GatewayConfig {
+  const { environment, clients, listeners, limits, logLevel, d1 } = config
+  const iso0 = d1.profiles.flatMap(({ types }) => types.ISO0 ?? [])
+  const seccos = d1.profiles.flatMap(({ types }) => types['3DES_SECCOS'] ?? [])
+  return freezeDeep({
+    environment,
+    clients,
+    listeners,
+    limits,
+    logLevel,
+    keys: config.keys.map(shownOfKey),
+    setPinTypes: [...new Set([...iso0, ...seccos])],
+  })
+}
+
+/** What a vault is given: nothing of the network and nothing of the callers. */
+export function vaultConfig(config: Config): VaultConfig {
+  const { environment, acceptDefaultProfiles, hsm, keys, profiles, d1, logLevel } = config
+  return freezeDeep({ environment, acceptDefaultProfiles, hsm, keys, profiles, d1, logLevel })
+}
+
+function shownOfKey({ id, version, purpose, direction, use, algorithm, kcv, profile, state }: KeyEntry) {
+  return {
+    id,
+    version,
+    purpose,
+    ...(direction !== undefined && { direction }),
+    ...(use !== undefined && { use }),
+    algorithm,
+    kcv,
+    ...(profile !== undefined && { profile }),
+    state,
+  }
+}
+
+/** Reads the file as UTF-8; whoever may write it makes the policy, so that only its owner may. */
+function readText(path: string): string {
+  const unreadable = fileProblem(path)
+  if (unreadable) throw new ConfigError([`${path}: ${unreadable}`])
+  const { mode, size } = statSync(path)
+  if ((mode & 0o022) !== 0) {
+    throw new ConfigError([`${path}: must not be writable by group or others, and its mode is ${modeText(mode)}`])
+  }
+  if (size > MOST_BYTES) throw new ConfigError([`${path}: is larger than ${MOST_BYTES} bytes`])
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path))
+  } catch {
+    throw new ConfigError([`${path}: is not UTF-8 text`])
+  }
+}
+
+/** Puts the ports of the command line into the data, before the schema sees them. */
+function applyOverrides(data: Record<string, unknown>, { port, managementPort }: ConfigOverrides): void {
+  const { listeners } = data
+  if (!isRecord(listeners)) return
+  const { api, management } = listeners
+  if (port !== undefined && isRecord(api)) api['port'] = port
+  if (managementPort !== undefined && isRecord(management)) management['port'] = managementPort
+}
+
+function resolveHsmPaths(hsm: Config['hsm'], directory: string): void {
+  // A bare name is for the dynamic loader to find.
+  if (hsm.module.includes('/')) hsm.module = resolve(directory, hsm.module)
+  hsm.pinFile = resolve(directory, hsm.pinFile)
+  hsm.writes = hsm.writes.map((path) => resolve(directory, path))
+}
+
+function resolveListenerPaths({ api }: Config['listeners'], directory: string): void {
+  for (const member of ['certificate', 'privateKey', 'clientCa'] as const) api[member] = resolve(directory, api[member])
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function freezeDeep<T>(value: T): T {
+  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value)
+    for (const member of Object.values(value)) freezeDeep(member)
+  }
+  return value
+}

@@ -1,0 +1,87 @@
+/**
+ * The key catalogue: which configured key may do what. Purpose, direction, use, format and profile are enforced here, in
+ * the vault, before the HSM is touched; every refusal is ERR_KEY_USE_FORBIDDEN, as for a key that does not exist.
+ */
+import type { KeyEntry } from '../config-schema.ts'
+import type { KeyRef, Zone } from '../bridge/contract.ts'
+import { ServiceError } from '../errors.ts'
+import { jwkThumbprint } from '../key-block/kcv.ts'
+import type { Profile, ProfileKind } from '../pin-change/profile.ts'
+import type { PublicKey } from './hsm.ts'
+
+/** A PRW or MAC key together with its one profile. */
+export interface ProfiledKey {
+  readonly key: KeyEntry
+  readonly profile: Profile
+}
+
+export class KeyCatalogue {
+  readonly #active = new Map<string, KeyEntry>()
+  readonly #byKid = new Map<string, KeyEntry>()
+  readonly #profiles = new Map<string, Profile>()
+
+  /**
+   * @param keys - the configured keys; pending and retired ones serve nothing.
+   * @param profiles - the shipped and the configured profiles, known by kind and id.
+   */
+  constructor(keys: readonly KeyEntry[], profiles: readonly Profile[]) {
+    for (const profile of profiles) this.#profiles.set(`${profile.kind}:${profile.id}`, profile)
+    for (const key of keys) {
+      if (key.state === 'active') this.#active.set(key.id, key)
+    }
+  }
+
+  /** Learns the kid of each JWE key that the token holds: the configured one, or the thumbprint of its public key. */
+  learnPublicKeys(publicKeys: ReadonlyMap<KeyEntry, PublicKey>): void {
+    for (const [key, publicKey] of publicKeys) this.#byKid.set(kidOf(key, publicKey), key)
+  }
+
+  /** The profile of a PRW or MAC key; undefined for keys of other purposes. */
+  profileOf(key: KeyEntry): Profile | undefined {
+    return key.profile === undefined ? undefined : this.#profiles.get(`${key.purpose}:${key.profile}`)
+  }
+
+  /** The JWE key that a kid names, active or retiring; undefined if none. */
+  jweKey(kid: string): KeyEntry | undefined {
+    return this.#byKid.get(kid)
+  }
+
+  /** The key of a zone, if it serves PIN blocks of this format that come `in` to be deciphered or go `out`. */
+  zoneKey(zone: Zone, direction: 'in' | 'out'): KeyEntry {
+    const key = this.#active.get(zone.key)
+    const purpose = zone.format === 'SECCOS' ? 'seccos-pin' : 'zone-pin'
+    if (
+      key?.purpose !== purpose ||
+      (key.direction !== direction && key.direction !== 'both') ||
+      !key.formats?.includes(zone.format)
+    ) {
+      throw new ServiceError('ERR_KEY_USE_FORBIDDEN')
+    }
+    return key
+  }
+
+  /** The PRW or MAC key of that id, if it may be used so. */
+  profiledKey(id: string, kind: ProfileKind, use: 'generate' | 'verify'): ProfiledKey {
+    const key = this.#active.get(id)
+    const profile = key && this.profileOf(key)
+    if (key?.purpose !== kind || !key.use?.includes(use) || profile === undefined) {
+      throw new ServiceError('ERR_KEY_USE_FORBIDDEN')
+    }
+    return { key, profile }
+  }
+}
+
+/** The kid of a JWE key: the configured one, else its RFC 7638 thumbprint. */
+export function kidOf(key: KeyEntry, publicKey: PublicKey): string {
+  return key.kid ?? jwkThumbprint(publicKey)
+}
+
+/** Whether a key in this state still serves. */
+export function isUsable(key: Pick<KeyEntry, 'state'>): boolean {
+  return key.state === 'active' || key.state === 'retiring'
+}
+
+/** How answers name a key. */
+export function keyRef(key: KeyEntry): KeyRef {
+  return { id: key.id, version: key.version, kcv: key.kcv.toUpperCase() }
+}

@@ -1,0 +1,104 @@
+/** The PKCS#11 module of a process: loaded and initialised once, its token found by label and logged in to once. */
+import graphene, { type Module, type Session, type Slot } from 'graphene-pk11'
+import pkcs11, { type Handle, type PKCS11 } from 'pkcs11js'
+import { HsmStartError } from '../hsm.ts'
+import { CKR, ckrOf } from './return-values.ts'
+
+/** A token that is logged in to; the anchor session holds the login and does nothing else. */
+export interface Token {
+  readonly lib: PKCS11
+  readonly slot: Slot
+  readonly anchor: Session
+  /** Opens one more session, for the pool. */
+  openSession(): Handle
+  /** Ends the login and the module; nothing may be in flight. */
+  close(): void
+}
+
+/** Which token to open. */
+export interface TokenAddress {
+  readonly module: string
+  readonly tokenLabel: string
+}
+
+/** Loads and initialises a module; CKF_OS_LOCKING_OK, because asynchronous calls run on other threads. */
+export function loadModule(path: string): { lib: PKCS11; module: Module } {
+  const lib = new pkcs11.PKCS11()
+  try {
+    lib.load(path)
+    const module = new graphene.Module(lib)
+    module.initialize({ flags: pkcs11.CKF_OS_LOCKING_OK })
+    return { lib, module }
+  } catch (error) {
+    throw new HsmStartError('module-unusable', [`hsm.module: the PKCS#11 module could not be loaded (${nameOf(error)})`])
+  }
+}
+
+/** Finds the one token of that label; several with one label are refused as none is. */
+export function findSlot(module: Module, tokenLabel: string): Slot {
+  const found: Slot[] = []
+  try {
+    const slots = module.getSlots(true)
+    for (let i = 0; i < slots.length; i++) {
+      const slot = slots.items(i)
+      if (slot.getToken().label.trimEnd() === tokenLabel) found.push(slot)
+    }
+  } catch (error) {
+    throw new HsmStartError('token-absent', [`hsm.tokenLabel: the slots could not be read (${nameOf(error)})`])
+  }
+  if (found.length !== 1) {
+    throw new HsmStartError('token-absent', [`hsm.tokenLabel: ${found.length} tokens carry this label, one is needed`])
+  }
+  return found[0]!
+}
+
+/**
+ * Opens the token and logs in, once: a wrong PIN is never tried again from here.
+ *
+ * @param pin - the user PIN; the binding takes text only, so that this one secret is a string while it is used.
+ * @throws HsmStartError; `pin-tries-low` without a login attempt when the token says that the next wrong one locks it.
+ */
+export function openToken(address: TokenAddress, pin: string): Token {
+  const { lib, module } = loadModule(address.module)
+  try {
+    const slot = findSlot(module, address.tokenLabel)
+    const flags = lib.C_GetTokenInfo(slot.handle).flags
+    if ((flags & (pkcs11.CKF_USER_PIN_FINAL_TRY | pkcs11.CKF_USER_PIN_LOCKED)) !== 0) {
+      throw new HsmStartError('pin-tries-low', ['hsm.pinFile: the token is locked, or one wrong PIN away from it'])
+    }
+    const anchor = slot.open(pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION)
+    login(lib, anchor.handle, pin)
+    return {
+      lib,
+      slot,
+      anchor,
+      openSession: () => lib.C_OpenSession(slot.handle, pkcs11.CKF_SERIAL_SESSION),
+      close: () => {
+        lib.C_CloseAllSessions(slot.handle)
+        module.finalize()
+      },
+    }
+  } catch (error) {
+    module.finalize()
+    if (error instanceof HsmStartError) throw error
+    throw new HsmStartError('token-absent', [`hsm: the token could not be opened (${nameOf(error)})`])
+  }
+}
+
+function login(lib: PKCS11, session: Handle, pin: string): void {
+  try {
+    lib.C_Login(session, pkcs11.CKU_USER, pin)
+  } catch (error) {
+    const ckr = ckrOf(error)
+    if (ckr === CKR.USER_ALREADY_LOGGED_IN) return
+    if (ckr !== undefined && ckr >= CKR.PIN_INCORRECT && ckr <= CKR.PIN_LOCKED) {
+      throw new HsmStartError('pin-refused', [`hsm.pinFile: the token refused the PIN (${nameOf(error)})`])
+    }
+    throw error
+  }
+}
+
+/** The name of a return value, and nothing else of a foreign error. */
+export function nameOf(error: unknown): string {
+  return (error instanceof Error && /^CKR_\w+/.exec(error.message)?.[0]) || 'no PKCS#11 return value'
+}

@@ -1,0 +1,146 @@
+/** Every CKA_* template that makes a key, and the attributes that every key is held against when it is found. */
+import pkcs11, { type Template } from 'pkcs11js'
+import type { KeyEntry } from '../../config-schema.ts'
+
+/** The usage flags of a key object; what is not true is false, and is written out as false. */
+export interface Usage {
+  readonly encrypt?: boolean
+  readonly decrypt?: boolean
+  readonly sign?: boolean
+  readonly verify?: boolean
+  readonly derive?: boolean
+}
+
+/** Which PKCS#11 object classes a key is made of. */
+export type ObjectRole = 'secret' | 'private' | 'retail-mac' | 'retail-cbc'
+
+/** The objects of a key: one, or the two of a composed retail MAC. */
+export function objectRoles(key: KeyEntry, macAlgorithm: string | undefined): ObjectRole[] {
+  if (key.purpose === 'jwe-decrypt') return ['private']
+  return macAlgorithm === 'ISO-9797-1-ALG-3' ? ['retail-mac', 'retail-cbc'] : ['secret']
+}
+
+/**
+ * The usage flags that a key's one purpose and direction need, and no more.
+ *
+ * @param truncatedMac - the profile gives the leftmost bytes only: C_Verify takes whole MACs, so such a key has to
+ * generate in order to verify.
+ */
+export function usageOf(key: KeyEntry, role: ObjectRole, truncatedMac: boolean): Usage {
+  if (role === 'private') return key.algorithm === 'EC-P256' ? { derive: true } : { decrypt: true }
+  if (role === 'retail-mac' || role === 'retail-cbc') return { encrypt: true }
+  if (key.purpose === 'zone-pin' || key.purpose === 'seccos-pin') {
+    return { decrypt: key.direction !== 'out', encrypt: key.direction !== 'in' }
+  }
+  const verifies = key.use?.includes('verify') ?? false
+  const generates = key.use?.includes('generate') ?? false
+  return { sign: generates || truncatedMac, verify: verifies && !truncatedMac }
+}
+
+/** CKA_ID of a key's object: the id and the version, so that each version is an object of its own. */
+export function objectId(key: KeyEntry, role: ObjectRole): Buffer {
+  return Buffer.from(`${key.id}${role === 'retail-cbc' ? '.cbc' : ''}.v${key.version}`)
+}
+
+/** CKA_LABEL of a key's object: purpose and version stand here too, so that editing a file does not repurpose a key. */
+export function objectLabel(key: KeyEntry, role: ObjectRole, environment: 'development' | 'production'): string {
+  const name = `${key.id}${role === 'retail-cbc' ? '.cbc' : ''}`
+  return `${environment === 'development' ? 'dev' : 'pinbridge'}:${key.purpose}:${name}:v${key.version}`
+}
+
+const KEY_TYPES: Record<KeyEntry['algorithm'], number> = {
+  'TDEA-128': pkcs11.CKK_DES2,
+  'TDEA-192': pkcs11.CKK_DES3,
+  'AES-128': pkcs11.CKK_AES,
+  'AES-192': pkcs11.CKK_AES,
+  'AES-256': pkcs11.CKK_AES,
+  'EC-P256': pkcs11.CKK_EC,
+  'RSA-2048': pkcs11.CKK_RSA,
+  'RSA-3072': pkcs11.CKK_RSA,
+  'RSA-4096': pkcs11.CKK_RSA,
+}
+
+/** CKA_KEY_TYPE of a key's object; both objects of a retail MAC are written as triple length (K1|K2|K1, K1|K1|K1). */
+export function keyType(key: KeyEntry, role: ObjectRole): number {
+  return role === 'retail-mac' || role === 'retail-cbc' ? pkcs11.CKK_DES3 : KEY_TYPES[key.algorithm]
+}
+
+/** The attributes that every secret or private key must read back as, whoever made it. */
+export function expectedFlags(usage: Usage): [attribute: number, name: string, value: boolean][] {
+  return [
+    [pkcs11.CKA_PRIVATE, 'CKA_PRIVATE', true], // no use before login
+    [pkcs11.CKA_SENSITIVE, 'CKA_SENSITIVE', true], // its value cannot be read
+    [pkcs11.CKA_EXTRACTABLE, 'CKA_EXTRACTABLE', false], // its value cannot be wrapped out
+    [pkcs11.CKA_ENCRYPT, 'CKA_ENCRYPT', usage.encrypt ?? false],
+    [pkcs11.CKA_DECRYPT, 'CKA_DECRYPT', usage.decrypt ?? false],
+    [pkcs11.CKA_SIGN, 'CKA_SIGN', usage.sign ?? false],
+    [pkcs11.CKA_VERIFY, 'CKA_VERIFY', usage.verify ?? false],
+    [pkcs11.CKA_DERIVE, 'CKA_DERIVE', usage.derive ?? false],
+    [pkcs11.CKA_WRAP, 'CKA_WRAP', false], // a PIN key never carries other keys out
+    [pkcs11.CKA_UNWRAP, 'CKA_UNWRAP', false], // nor in
+  ]
+}
+
+/** Attributes that a private key object has no place for. */
+export const SECRET_KEY_ONLY: readonly number[] = [pkcs11.CKA_ENCRYPT, pkcs11.CKA_VERIFY, pkcs11.CKA_WRAP]
+
+/** The attributes that prove a key was made inside the token and never left it. */
+export const GENERATED_FLAGS: readonly [attribute: number, name: string, value: boolean][] = [
+  [pkcs11.CKA_LOCAL, 'CKA_LOCAL', true],
+  [pkcs11.CKA_ALWAYS_SENSITIVE, 'CKA_ALWAYS_SENSITIVE', true],
+  [pkcs11.CKA_NEVER_EXTRACTABLE, 'CKA_NEVER_EXTRACTABLE', true],
+]
+
+/** What both templates of a stored key begin with. */
+function stored(key: KeyEntry, role: ObjectRole, environment: 'development' | 'production'): Template {
+  return [
+    { type: pkcs11.CKA_TOKEN, value: true }, // kept in the token, not in a session
+    { type: pkcs11.CKA_ID, value: objectId(key, role) },
+    { type: pkcs11.CKA_LABEL, value: objectLabel(key, role, environment) },
+  ]
+}
+
+/** The template of a secret or private key that stays in the token for good. */
+export function storedKeyTemplate(
+  key: KeyEntry,
+  role: ObjectRole,
+  usage: Usage,
+  environment: 'development' | 'production',
+): Template {
+  const flags = expectedFlags(usage).filter(([type]) => role !== 'private' || !SECRET_KEY_ONLY.includes(type))
+  return [
+    ...stored(key, role, environment),
+    { type: pkcs11.CKA_MODIFIABLE, value: false }, // its attributes cannot be changed later
+    ...flags.map(([type, , value]) => ({ type, value })),
+  ]
+}
+
+/** The template of the public half of a JWE key, from which its JWK is read. */
+export function publicKeyTemplate(key: KeyEntry, environment: 'development' | 'production'): Template {
+  const kind =
+    key.algorithm === 'EC-P256'
+      ? [{ type: pkcs11.CKA_EC_PARAMS, value: P256_OID }]
+      : [
+          { type: pkcs11.CKA_MODULUS_BITS, value: Number(key.algorithm.slice('RSA-'.length)) },
+          { type: pkcs11.CKA_PUBLIC_EXPONENT, value: Buffer.from('010001', 'hex') },
+        ]
+  return [
+    ...stored(key, 'private', environment),
+    { type: pkcs11.CKA_PRIVATE, value: false }, // anyone may read it
+    ...kind,
+  ]
+}
+
+/** The DER object identifier of the curve P-256 (prime256v1, RFC 5480 section 2.1.1.1). */
+export const P256_OID = Buffer.from('06082a8648ce3d030107', 'hex')
+
+/** The template of Z: a session object, read out once and destroyed. */
+export const SHARED_SECRET_TEMPLATE: Template = [
+  { type: pkcs11.CKA_TOKEN, value: false },
+  { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
+  { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_GENERIC_SECRET },
+  { type: pkcs11.CKA_VALUE_LEN, value: 32 },
+  // The KDF runs in the vault, so that Z has to come out.
+  { type: pkcs11.CKA_SENSITIVE, value: false },
+  { type: pkcs11.CKA_EXTRACTABLE, value: true },
+]

@@ -1,0 +1,207 @@
+/**
+ * The bridge contract: the typed operations that a gateway may ask of a vault, and the one file both sides import.
+ *
+ * Only protected values cross it: JWEs, PIN blocks under a key, PRWs, MACs, and the PAN that a block is bound to.
+ * A vault checks every request against these schemas and applies the rules of its own configuration to it.
+ */
+import { Type, type Static, type TSchema } from 'typebox'
+import type { ErrorCode, ErrorDetail } from '../errors.ts'
+
+/** The most characters of a compact JWE, D1's own limit. */
+export const MAX_JWE_CHARACTERS = 8192
+
+/** The most PIN blocks that one translatePinBlocks request carries. */
+export const MAX_BATCH_ITEMS = 10_000
+
+const strict = { additionalProperties: false } as const
+
+/** The id of a key of the catalogue, as a caller names it. */
+export const KeyId = Type.String({ pattern: '^[A-Za-z0-9._-]{1,64}$', description: 'Id of a key of the catalogue' })
+
+/** One enciphered PIN block: 8 bytes, or 16 for ISO format 4. */
+export const PinBlock = Type.String({
+  pattern: '^(?:[0-9A-Fa-f]{16}|[0-9A-Fa-f]{32})$',
+  description: 'PIN block under the named key, hex',
+})
+
+/** A PAN and what else stands on the card. */
+export const Card = Type.Object(
+  {
+    pan: Type.String({ pattern: '^[1-9][0-9]{11,18}$', description: 'Primary account number, 12 to 19 digits' }),
+    panSequenceNumber: Type.Optional(Type.String({ pattern: '^[0-9]{2}$', description: 'PAN sequence number' })),
+    expiry: Type.Optional(Type.String({ pattern: '^[0-9]{2}(?:0[1-9]|1[0-2])$', description: 'Expiry date, YYMM' })),
+  },
+  strict,
+)
+export type Card = Static<typeof Card>
+
+/** The PIN change that a PRW or MAC is bound to. */
+export const Change = Type.Object(
+  {
+    counter: Type.String({ pattern: '^[0-9]{4}$', description: 'PIN change counter' }),
+    transactionId: Type.Optional(
+      Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$', description: 'The id that ties the counter to the PIN change' }),
+    ),
+  },
+  strict,
+)
+export type Change = Static<typeof Change>
+
+/** The names of the PIN block formats. */
+export const ZoneFormat = Type.Enum(['ISO-0', 'ISO-1', 'ISO-3', 'ISO-4', 'SECCOS'], { type: 'string' })
+
+/** A PIN block's key and format: what protects it, and how it is laid out. */
+export const Zone = Type.Object({ key: KeyId, format: ZoneFormat }, strict)
+export type Zone = Static<typeof Zone>
+
+/** The compact JWE of a pin/set. */
+export const Jwe = Type.String({ minLength: 1, maxLength: MAX_JWE_CHARACTERS, description: 'JWE, compact form' })
+
+/** A PRW of 8 to 16 bytes. */
+export const Prw = Type.String({ pattern: '^(?:[0-9A-Fa-f]{2}){8,16}$', description: 'PIN reference value, hex' })
+
+/** A MAC of 4 to 16 bytes. */
+export const Mac = Type.String({ pattern: '^(?:[0-9A-Fa-f]{2}){4,16}$', description: 'MAC, hex' })
+
+/** The random number that some PRW profiles take in. */
+export const RandomNumber = Type.String({
+  pattern: '^(?:[0-9A-Fa-f]{2}){4,16}$',
+  description: 'The random number that was returned with the PRW, hex',
+})
+
+const prwInput = {
+  pinBlock: PinBlock,
+  from: Zone,
+  card: Card,
+  change: Type.Optional(Change),
+  key: KeyId,
+}
+const macInput = {
+  key: KeyId,
+  pinBlock: PinBlock,
+  prw: Type.Optional(Prw),
+  card: Type.Optional(Card),
+  change: Type.Optional(Change),
+}
+
+/** The keys that make the issuer's own PRW and MAC in a pin/set. */
+export const Issue = Type.Object({ prw: Type.Optional(KeyId), mac: Type.Optional(KeyId) }, strict)
+
+/** The request of each operation, as the vault checks it. */
+export const REQUESTS = {
+  openSetPin: Type.Object(
+    {
+      type: Type.String({ minLength: 1, maxLength: 32 }),
+      encryptedPinBlock: Jwe,
+      card: Card,
+      change: Type.Optional(Change),
+      to: Type.Optional(Zone),
+      issue: Type.Optional(Issue),
+      // The JWE names its own key, which the gateway does not read: so it says which keys this client may open.
+      jweKeys: Type.Array(KeyId, { maxItems: 256 }),
+    },
+    strict,
+  ),
+  sealGetPin: Type.Object({ pinBlock: PinBlock, from: Zone, card: Card, recipient: Type.String({ maxLength: 256 }) }, strict),
+  translatePinBlocks: Type.Object(
+    {
+      from: Zone,
+      to: Zone,
+      pans: Type.Array(Card.properties.pan, { minItems: 1, maxItems: MAX_BATCH_ITEMS }),
+      pinBlocks: Type.String({ pattern: '^(?:[0-9A-Fa-f]{16})+$', maxLength: 32 * MAX_BATCH_ITEMS }),
+    },
+    strict,
+  ),
+  generatePrw: Type.Object(prwInput, strict),
+  verifyPrw: Type.Object({ ...prwInput, prw: Prw, randomNumber: Type.Optional(RandomNumber) }, strict),
+  generateMac: Type.Object(macInput, strict),
+  verifyMac: Type.Object({ ...macInput, mac: Mac }, strict),
+} satisfies Record<string, TSchema>
+
+/** The name of an operation. */
+export type Operation = keyof typeof REQUESTS
+
+/** The request of operation `O`. */
+export type RequestOf<O extends Operation> = Static<(typeof REQUESTS)[O]>
+
+/** Which key did it: its id, version and KCV. */
+export interface KeyRef {
+  readonly id: string
+  readonly version: number
+  readonly kcv: string
+}
+
+/** A PRW as it leaves a vault, with what verifying it will need again. */
+export interface IssuedPrw {
+  readonly value: string
+  readonly profile: string
+  readonly key: KeyRef
+  readonly randomNumber?: string
+  readonly counter?: string
+}
+
+/** A MAC as it leaves a vault. */
+export interface IssuedMac {
+  readonly value: string
+  readonly profile: string
+  readonly key: KeyRef
+}
+
+/** The answer of each operation. */
+export interface Answers {
+  openSetPin: {
+    pinBlock?: string
+    format?: string
+    key?: KeyRef
+    prw?: IssuedPrw
+    mac?: IssuedMac
+    verified?: { prw: boolean; mac: boolean }
+  }
+  sealGetPin: { encryptedPinBlock: string }
+  /** Packed like the request; a rejected item's place is filled with zeros and its index listed. */
+  translatePinBlocks: { format: string; key: KeyRef; pinBlocks: string; rejected: number[] }
+  generatePrw: { prw: string; profile: string; key: KeyRef; randomNumber?: string; counter?: string }
+  verifyPrw: { verified: boolean }
+  generateMac: { mac: string; profile: string; key: KeyRef }
+  verifyMac: { verified: boolean }
+}
+
+/** The answer of operation `O`. */
+export type AnswerOf<O extends Operation> = Answers[O]
+
+/** A public key that D1 encrypts to, as GET /v1/jwks gives it. */
+export interface PublicJwk {
+  readonly kty: 'EC' | 'RSA'
+  readonly kid: string
+  readonly use: 'enc'
+  readonly alg: string
+  readonly crv?: string
+  readonly x?: string
+  readonly y?: string
+  readonly n?: string
+  readonly e?: string
+}
+
+/** The first message of a vault: who it is, that the supervisor sent it, and the public keys its token holds. */
+export interface Hello {
+  readonly vault: number
+  readonly secret: string
+  readonly publicKeys: readonly PublicJwk[]
+}
+
+/** A request as it crosses the socket. */
+export interface RequestMessage<O extends Operation = Operation> {
+  readonly id: number
+  readonly operation: O
+  readonly body: RequestOf<O>
+}
+
+/** The reply to the request of the same id: an answer, or a code of the closed set. */
+export type ReplyMessage =
+  | { readonly id: number; readonly answer: Answers[Operation] }
+  | { readonly id: number; readonly code: ErrorCode; readonly detail?: ErrorDetail | undefined }
+
+/** What a route needs of the other side: the answer, or a ServiceError. */
+export interface Bridge {
+  call<O extends Operation>(operation: O, body: RequestOf<O>): Promise<AnswerOf<O>>
+}

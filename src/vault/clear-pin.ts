@@ -1,0 +1,67 @@
+/** From PIN blocks under a zone key to clear PINs and back; clear values are in slices of the operation's scope. */
+import { decodeHex } from '../bytes.ts'
+import type { KeyEntry } from '../config-schema.ts'
+import { ServiceError } from '../errors.ts'
+import type { Hsm } from '../hsm/hsm.ts'
+import { parsePan, type Pan } from '../pin/pan.ts'
+import { MAX_PIN_DIGITS, type ClearPin } from '../pin/pin.ts'
+import { PIN_BLOCK_FORMATS, type PinBlockFormat } from '../pin/pin-block.ts'
+import type { SecretScope } from '../secret.ts'
+
+/** The layout of a format; one that is not built serves no key. */
+export function layoutOf(format: string): PinBlockFormat {
+  const layout = PIN_BLOCK_FORMATS.get(format)
+  if (layout === undefined) throw new ServiceError('ERR_KEY_USE_FORBIDDEN')
+  return layout
+}
+
+/** The PAN of a request, whose form the contract has checked. */
+export function panOf(text: string): Pan {
+  const pan = parsePan(text)
+  if (pan === undefined) throw new ServiceError('ERR_REQUEST_INVALID')
+  return pan
+}
+
+/** The bytes of an enciphered PIN block in hex; a length that is not the format's is a malformed request. */
+export function pinBlockBytes(hex: string, layout: PinBlockFormat): Buffer {
+  const bytes = decodeHex(hex)
+  if (bytes?.length !== layout.blockBytes) throw new ServiceError('ERR_REQUEST_INVALID')
+  return bytes
+}
+
+/**
+ * Decodes a clear PIN block.
+ *
+ * @throws ERR_PIN_BLOCK_INVALID for every cause: control, length, digit, filler or PAN.
+ */
+export function decodePin(clearBlock: Buffer, layout: PinBlockFormat, pan: Pan, secrets: SecretScope): ClearPin {
+  const pin = secrets.take(MAX_PIN_DIGITS)
+  const pinDigits = layout.decode({ pinBlock: clearBlock, pan }, pin)
+  if (pinDigits === 0) throw new ServiceError('ERR_PIN_BLOCK_INVALID')
+  return { pin, pinDigits }
+}
+
+/** Encodes a PIN into a clear block of this format; random fill comes from the HSM. */
+export async function encodePin(
+  hsm: Hsm,
+  clearPin: ClearPin,
+  layout: PinBlockFormat,
+  pan: Pan,
+  secrets: SecretScope,
+): Promise<Buffer> {
+  const fill = secrets.take(layout.fillBytes)
+  if (fill.length > 0) await hsm.fillRandom(fill)
+  const clearBlock = secrets.take(layout.blockBytes)
+  layout.encode({ ...clearPin, pan, fill }, clearBlock)
+  return clearBlock
+}
+
+/** Deciphers one PIN block and decodes it. */
+export async function decipherPin(
+  hsm: Hsm,
+  input: { readonly pinBlockUnderZpk: Buffer; readonly key: KeyEntry; readonly layout: PinBlockFormat; readonly pan: Pan },
+  secrets: SecretScope,
+): Promise<ClearPin> {
+  const clearBlock = await hsm.decipherBlocks(input.key, input.pinBlockUnderZpk, secrets)
+  return decodePin(clearBlock, input.layout, input.pan, secrets)
+}

@@ -1,0 +1,109 @@
+/**
+ * The process entry of a vault: opens the HSM, connects to the gateway's private socket, answers, and exits when that
+ * channel closes. It listens on nothing and writes nothing.
+ */
+import { readFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { Channel } from '../bridge/channel.ts'
+import type { PublicJwk } from '../bridge/contract.ts'
+import type { KeyEntry, VaultConfig } from '../config-schema.ts'
+import { HsmStartError, type PublicKey } from '../hsm/hsm.ts'
+import { KeyCatalogue, kidOf } from '../hsm/key-catalogue.ts'
+import { openHsm, type OpenHsm } from '../hsm/pkcs11/open-hsm.ts'
+import { checkKey } from '../hsm/self-test.ts'
+import { createLog } from '../log.ts'
+import { SHIPPED_PROFILES } from '../pin-change/shipped-profiles.ts'
+import type { VaultCommand, VaultReport } from '../supervisor/messages.ts'
+import { createContext } from './context.ts'
+import { createAnswerer } from './serve.ts'
+
+const HEALTH_INTERVAL_MS = 10_000
+
+/** Ends the process at once: nothing is finalised, because a call in flight would crash it on the way. */
+function exit(code: number): never {
+  process.exit(code)
+}
+
+function report(message: VaultReport): void {
+  process.send?.(message)
+}
+
+process.on('disconnect', () => exit(0))
+process.once('message', (command: VaultCommand) => void start(command))
+
+async function start({ vault, config, bridgeSocket, secret }: VaultCommand): Promise<void> {
+  const log = createLog(`vault-${vault}`, config.logLevel)
+  const profiles = [...SHIPPED_PROFILES, ...config.profiles]
+  const catalogue = new KeyCatalogue(config.keys, profiles)
+  let open: OpenHsm
+  try {
+    const pin = readFileSync(config.hsm.pinFile, 'utf8').trimEnd()
+    const { module, tokenLabel } = config.hsm
+    const { environment, keys } = config
+    open = await openHsm({ address: { module, tokenLabel }, sessions: config.hsm.sessions, environment, keys, catalogue }, pin)
+  } catch (error) {
+    const { reason, problems } =
+      error instanceof HsmStartError ? error : new HsmStartError('module-unusable', ['hsm: the vault could not start'])
+    log.error({ reason, problems }, 'the HSM cannot be used')
+    process.send?.({ type: 'failed', reason, problems } satisfies VaultReport, () => exit(1))
+    return
+  }
+  catalogue.learnPublicKeys(open.publicKeys)
+  report({ type: 'opened' })
+  log.info({ ...open.hsm.strategies }, 'HSM open')
+
+  const answer = createAnswerer(createContext(config, open.hsm, catalogue))
+  const isHealthy = async (): Promise<boolean> => {
+    for (const key of open.keys) {
+      if (!(await checkKey(open.hsm, key, catalogue.profileOf(key), open.publicKeys.get(key)))) return false
+    }
+    return true
+  }
+  /** A sick vault is worth less than none: what it holds is answered 503, and the supervisor starts another. */
+  const leaveIfSick = async (): Promise<void> => {
+    if (await isHealthy()) return
+    log.error('a key did not give its known answer; leaving')
+    exit(1)
+  }
+
+  const socket = connect(bridgeSocket)
+  const channel = new Channel(socket, (message) => {
+    void answer(message).then((reply) => {
+      if (reply === undefined) channel.destroy()
+      else channel.send(reply)
+      // Return values do not tell a sick token from a bad ciphertext; the known answers do.
+      if (reply && 'code' in reply && (reply.code === 'ERR_HSM_UNAVAILABLE' || reply.code === 'ERR_INTERNAL')) {
+        void leaveIfSick()
+      }
+    })
+  })
+  socket.on('connect', () => channel.send({ vault, secret, publicKeys: jwks(open.publicKeys) }))
+  socket.on('close', () => exit(0))
+
+  setInterval(() => void leaveIfSick(), HEALTH_INTERVAL_MS)
+  watchAge(config, open)
+}
+
+/** Public keys as GET /v1/jwks gives them: the active ones first, then those being retired. */
+function jwks(publicKeys: ReadonlyMap<KeyEntry, PublicKey>): PublicJwk[] {
+  const entries = [...publicKeys].sort(([a], [b]) => Number(a.state === 'retiring') - Number(b.state === 'retiring'))
+  return entries.map(([key, publicKey]) => ({
+    ...publicKey,
+    kid: kidOf(key, publicKey),
+    use: 'enc',
+    alg: key.alg ?? '',
+  }))
+}
+
+/** Asks to be replaced once this process is old, has grown, or has made many session objects (some tokens leak with each). */
+function watchAge(config: VaultConfig, open: OpenHsm): void {
+  const { ageMs, sessionObjects, rssMiB } = config.hsm.recycle
+  const started = performance.now()
+  const timer = setInterval(() => {
+    const old = performance.now() - started > ageMs
+    const grown = process.memoryUsage.rss() > rssMiB * 1024 * 1024
+    if (!old && !grown && open.hsm.sessionObjects < sessionObjects) return
+    clearInterval(timer)
+    report({ type: 'tired' })
+  }, 1_000)
+}

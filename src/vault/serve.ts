@@ -1,0 +1,46 @@
+/** Answers the bridge: each request is checked against the contract's schema, then done, then answered or refused by code. */
+import { Ajv } from 'ajv'
+import { REQUESTS, type Answers, type Operation, type ReplyMessage, type RequestOf } from '../bridge/contract.ts'
+import { ServiceError } from '../errors.ts'
+import type { VaultContext } from './context.ts'
+import { generateMac } from './operations/generate-mac.ts'
+import { generatePrw } from './operations/generate-prw.ts'
+import { openSetPin } from './operations/open-set-pin.ts'
+import { sealGetPin } from './operations/seal-get-pin.ts'
+import { translatePinBlocks } from './operations/translate-pin-blocks.ts'
+import { verifyMac } from './operations/verify-mac.ts'
+import { verifyPrw } from './operations/verify-prw.ts'
+
+const OPERATIONS: { [O in Operation]: (context: VaultContext, request: RequestOf<O>) => Promise<Answers[O]> } = {
+  openSetPin,
+  sealGetPin,
+  translatePinBlocks,
+  generatePrw,
+  verifyPrw,
+  generateMac,
+  verifyMac,
+}
+
+/** Answers one message of the gateway; undefined if it is no request at all, which ends the connection. */
+export type Answerer = (message: unknown) => Promise<ReplyMessage | undefined>
+
+/** Makes the answerer of a vault; it trusts nothing that the gateway has checked. */
+export function createAnswerer(context: VaultContext): Answerer {
+  const ajv = new Ajv({ strict: true, allErrors: false })
+  const checks = new Map(Object.entries(REQUESTS).map(([operation, schema]) => [operation, ajv.compile(schema)]))
+
+  return async (message) => {
+    const { id, operation, body } = (message ?? {}) as { id?: unknown; operation?: unknown; body?: unknown }
+    if (typeof id !== 'number' || typeof operation !== 'string') return undefined
+    const check = checks.get(operation)
+    try {
+      if (check?.(body) !== true) throw new ServiceError('ERR_REQUEST_INVALID')
+      const run = OPERATIONS[operation as Operation] as (context: VaultContext, body: unknown) => Promise<Answers[Operation]>
+      return { id, answer: await run(context, body) }
+    } catch (error) {
+      // A foreign error's text may hold anything: only the class of it goes on.
+      const { code, detail } = error instanceof ServiceError ? error : new ServiceError('ERR_INTERNAL')
+      return { id, code, detail }
+    }
+  }
+}

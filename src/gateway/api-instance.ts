@@ -1,0 +1,25 @@
+/** The types that routes are written against. */
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Server } from 'node:https'
+import type { Bridge, PublicJwk } from '../bridge/contract.ts'
+import type { GatewayConfig } from '../config-schema.ts'
+import type { GuardedCall } from './guarded-call.ts'
+
+/** The API's Fastify instance. */
+export type ApiInstance = FastifyInstance<
+  Server,
+  IncomingMessage,
+  ServerResponse,
+  FastifyBaseLogger,
+  TypeBoxTypeProvider
+>
+
+/** What routes need. */
+export interface RouteDeps {
+  readonly config: GatewayConfig
+  readonly bridge: Bridge
+  readonly guarded: GuardedCall
+  readonly publicKeys: () => readonly PublicJwk[]
+}

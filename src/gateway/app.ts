@@ -1,0 +1,107 @@
+/** The two Fastify instances of the gateway, wired from typed dependencies; neither listens nor reads the environment here. */
+import swagger from '@fastify/swagger'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import { fastify, type FastifyInstance, type FastifyReply } from 'fastify'
+import type { Bridge, PublicJwk } from '../bridge/contract.ts'
+import type { GatewayConfig } from '../config-schema.ts'
+import { ServiceError } from '../errors.ts'
+import type { Logger } from '../log.ts'
+import type { ApiInstance } from './api-instance.ts'
+import { createIdentify } from './authentication.ts'
+import { installBodyParser } from './body-parser.ts'
+import { createClientErrorHandler, createOpenRequests } from './client-errors.ts'
+import { createEntry } from './entry.ts'
+import { createGuardedCall } from './guarded-call.ts'
+import { createGuessLimits } from './guess-limits.ts'
+import type { Metrics } from './metrics.ts'
+import { openApiOptions } from './openapi.ts'
+import { answerProblem } from './problem.ts'
+import { createRecorder } from './request-log.ts'
+import { keyRoutes } from './routes/keys.ts'
+import { macRoutes } from './routes/mac.ts'
+import { managementRoutes, type ManagementDeps } from './routes/management.ts'
+import { pinBlockRoutes } from './routes/pin-blocks.ts'
+import { pinRoutes } from './routes/pin.ts'
+import { prwRoutes } from './routes/prw.ts'
+import { fastifyOptions, nodeOptions, tlsOptions, type TlsFiles } from './server-options.ts'
+
+/** What the API needs. */
+export interface ApiDeps {
+  readonly config: GatewayConfig
+  readonly bridge: Bridge
+  readonly log: Logger
+  readonly metrics: Metrics
+  readonly publicKeys: () => readonly PublicJwk[]
+  readonly tls: TlsFiles
+}
+
+/** Builds the mTLS instance that clients call. */
+export async function buildApi(deps: ApiDeps): Promise<ApiInstance> {
+  const { config, bridge, log, metrics, publicKeys } = deps
+  const methods = new Map<string, string[]>()
+  const open = createOpenRequests()
+  const identify = createIdentify(config.clients)
+  const record = createRecorder({ log, metrics, keys: config.keys })
+  const enter = createEntry({ identify, record, open, methods })
+
+  const app: ApiInstance = fastify({
+    ...fastifyOptions(config.limits),
+    https: tlsOptions(deps.tls, config.limits),
+    clientErrorHandler: createClientErrorHandler({ open, record, identify }),
+    // A URL that cannot be decoded never meets the hooks, so it enters by the same door here.
+    frameworkErrors: (error, request, reply) => {
+      try {
+        enter(request, reply)
+        throw error
+      } catch (refusal) {
+        answerProblem(refusal, request, reply)
+      }
+    },
+  }).withTypeProvider<TypeBoxTypeProvider>()
+  app.server.on('tlsClientError', () => metrics.tlsRefusal())
+
+  installBodyParser(app)
+  app.setErrorHandler(answerProblem)
+  app.setNotFoundHandler(() => {
+    throw new ServiceError('ERR_NOT_FOUND')
+  })
+  app.addHook('onRequest', async (request, reply) => enter(request, reply))
+  app.addHook('onSend', plainJsonType)
+  app.addHook('onRoute', ({ url, method }) => {
+    methods.set(url, [...(methods.get(url) ?? []), ...[method].flat()])
+  })
+  await app.register(swagger, openApiOptions())
+
+  const guarded = createGuardedCall({ reserve: createGuessLimits(config.limits.guesses), log, metrics })
+  const routes = { config, bridge, guarded, publicKeys }
+  pinRoutes(app, routes)
+  pinBlockRoutes(app, routes)
+  prwRoutes(app, routes)
+  macRoutes(app, routes)
+  keyRoutes(app, routes)
+  return app
+}
+
+/** Builds the plain instance of the management listener: health, metrics and the OpenAPI document, no secret. */
+export function buildManagement(deps: ManagementDeps): FastifyInstance {
+  const app = fastify({
+    ...fastifyOptions(deps.config.limits),
+    http: nodeOptions(deps.config.limits),
+    clientErrorHandler: createClientErrorHandler({ open: createOpenRequests(), record: () => {} }),
+    frameworkErrors: answerProblem,
+  })
+  app.removeAllContentTypeParsers()
+  app.setErrorHandler(answerProblem)
+  app.setNotFoundHandler(() => {
+    throw new ServiceError('ERR_NOT_FOUND')
+  })
+  app.addHook('onSend', plainJsonType)
+  managementRoutes(app, deps)
+  return app
+}
+
+/** JSON media types have no charset parameter (RFC 8259 section 11), and Fastify adds one. */
+async function plainJsonType(_request: unknown, reply: Pick<FastifyReply, 'getHeader' | 'header'>): Promise<void> {
+  const type = String(reply.getHeader('content-type') ?? '')
+  if (/json; charset=utf-8$/.test(type)) reply.header('content-type', type.slice(0, type.indexOf(';')))
+}

@@ -1,0 +1,37 @@
+/** The request body: strict JSON over bytes in place of Fastify's own parser, and no other media type. */
+import type { FastifyInstance } from 'fastify'
+import type { IncomingHttpHeaders } from 'node:http'
+import { ServiceError } from '../errors.ts'
+import { readJson } from '../json-bytes.ts'
+
+const JSON_TYPE = /^application\/json[ \t]*(?:;[ \t]*charset=(?:utf-8|"utf-8")[ \t]*)?$/i
+/** The contract nests three deep; the reader need not follow an attacker further. */
+const MAX_DEPTH = 8
+
+/** Installs the parser on an instance; nothing but application/json is left. */
+export function installBodyParser(app: Pick<FastifyInstance, 'removeAllContentTypeParsers' | 'addContentTypeParser'>) {
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser<Buffer>(
+    'application/json',
+    { parseAs: 'buffer' },
+    async (_request: unknown, body: Buffer) => {
+      const value = readJson(body, { maxDepth: MAX_DEPTH })
+      if (value === undefined) throw new ServiceError('ERR_REQUEST_INVALID')
+      return value
+    },
+  )
+}
+
+/** Refuses a body by its headers alone, before any of it is read: another type, charset or content coding. */
+export function assertBodyHeaders(headers: IncomingHttpHeaders): void {
+  const type = headers['content-type']
+  const coding = headers['content-encoding'] ?? 'identity'
+  if ((type !== undefined && !JSON_TYPE.test(type)) || coding !== 'identity') {
+    throw new ServiceError('ERR_UNSUPPORTED_MEDIA_TYPE')
+  }
+}
+
+/** Whether the headers announce a body. */
+export function announcesBody(headers: IncomingHttpHeaders): boolean {
+  return headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0'
+}

@@ -1,0 +1,61 @@
+/** A call to the vault under the guessing limits: refused before, or counted after. */
+import type { FastifyReply } from 'fastify'
+import { ServiceError, type ErrorCode } from '../errors.ts'
+import type { Logger } from '../log.ts'
+import type { Attempt, ReserveGuess } from './guess-limits.ts'
+import type { Metrics } from './metrics.ts'
+import { contextOf, type HasRawRequest } from './request-context.ts'
+
+/** Asks the vault by `call`, unless the limits refuse the attempt. */
+export type GuardedCall = <T extends object>(
+  request: HasRawRequest,
+  reply: Pick<FastifyReply, 'header'>,
+  attempt: Omit<Attempt, 'client'>,
+  call: () => Promise<T>,
+) => Promise<T>
+
+/** The errors that tell right from wrong about a PIN, a PAN, a PRW or a MAC. */
+const GUESS_CODES: ReadonlySet<ErrorCode> = new Set(['ERR_PIN_BLOCK_INVALID', 'ERR_PIN_CHANGE_NOT_VERIFIED'])
+
+/**
+ * Makes the guard.
+ *
+ * @throws ERR_RATE_LIMITED, with Retry-After, before the vault is asked.
+ */
+export function createGuardedCall(deps: {
+  readonly reserve: ReserveGuess
+  readonly log: Logger
+  readonly metrics: Metrics
+}): GuardedCall {
+  const { reserve, log, metrics } = deps
+
+  return async (request, reply, attempt, call) => {
+    const { client, requestId, operation } = contextOf(request)
+    if (client === undefined) throw new ServiceError('ERR_CLIENT_UNAUTHENTICATED')
+    const reservation = await reserve({ ...attempt, client: client.id })
+
+    if ('reason' in reservation) {
+      if (reservation.reason === 'pan-variation') {
+        metrics.panVariationAlarm()
+        log.warn({ event: 'pan-variation', requestId, clientId: client.id, operation }, 'one PIN block, many PANs')
+      }
+      reply.header('retry-after', reservation.retryAfterS)
+      throw new ServiceError('ERR_RATE_LIMITED')
+    }
+
+    const spend = () => {
+      reservation.spend()
+      metrics.guess(client.id)
+    }
+    try {
+      const answer = await call()
+      if ('verified' in answer && answer.verified === false) spend()
+      return answer
+    } catch (error) {
+      if (error instanceof ServiceError && GUESS_CODES.has(error.code)) spend()
+      throw error
+    } finally {
+      reservation.release()
+    }
+  }
+}

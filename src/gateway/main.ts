@@ -1,0 +1,86 @@
+/**
+ * The process entry of the gateway: opens the bridge socket and both listeners, and passes on what the supervisor says of
+ * the vaults. It starts no process and loads no native code.
+ */
+import { readFileSync } from 'node:fs'
+import { createServer, type AddressInfo, type Server } from 'node:net'
+import { VaultPool } from '../bridge/vault-pool.ts'
+import type { GatewayConfig } from '../config-schema.ts'
+import { createLog } from '../log.ts'
+import type { GatewayCommand, GatewayReport } from '../supervisor/messages.ts'
+import { buildApi, buildManagement } from './app.ts'
+import { createMetrics } from './metrics.ts'
+
+const DRAIN_POLL_MS = 20
+
+function report(message: GatewayReport): void {
+  process.send?.(message)
+}
+
+process.on('disconnect', () => process.exit(0))
+process.once('message', (command: GatewayCommand) => {
+  if (command.type !== 'start') return
+  start(command.config, command.bridgeSocket).catch((error: NodeJS.ErrnoException) => {
+    const problem = `the gateway could not start (${error.code ?? 'no error code'})`
+    process.send?.({ type: 'failed', problem } satisfies GatewayReport, () => process.exit(1))
+  })
+})
+
+async function start(config: GatewayConfig, bridgeSocket: string): Promise<void> {
+  const log = createLog('gateway', config.logLevel)
+  const pool = new VaultPool(config.limits, {
+    onReady: (vault) => report({ type: 'vault-ready', vault }),
+    onOverdue: (vault) => {
+      log.error({ vault }, 'a vault did not answer within its deadline')
+      report({ type: 'vault-overdue', vault })
+    },
+  })
+  const bridge = createServer((socket) => pool.connect(socket))
+  await listen(bridge, bridgeSocket)
+
+  const status = () => ({ ready: pool.ready, vaults: pool.vaults, queued: pool.queued })
+  const metrics = createMetrics({ status, development: config.environment === 'development' })
+  const { api: apiListener, management: managementListener } = config.listeners
+  const api = await buildApi({
+    config,
+    bridge: pool,
+    log,
+    metrics,
+    publicKeys: () => pool.publicKeys,
+    tls: {
+      key: readFileSync(apiListener.privateKey),
+      cert: readFileSync(apiListener.certificate),
+      ca: readFileSync(apiListener.clientCa),
+    },
+  })
+  const management = buildManagement({ config, metrics, status, openApi: () => api.swagger() })
+  await api.listen({ host: apiListener.host, port: apiListener.port })
+  await management.listen({ host: managementListener.host, port: managementListener.port })
+
+  process.on('message', (command: GatewayCommand) => {
+    if (command.type === 'admit') pool.admit(command.vault, command.secret)
+    else if (command.type === 'drain') pool.drain(command.vault)
+    else if (command.type === 'stop') void stop()
+  })
+  report({
+    type: 'listening',
+    port: (api.server.address() as AddressInfo).port,
+    managementPort: (management.server.address() as AddressInfo).port,
+  })
+
+  /** Answers what was accepted, lets the vaults go, then ends. */
+  async function stop(): Promise<void> {
+    await api.close()
+    pool.close()
+    while (pool.vaults.length > 0) await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS))
+    await management.close()
+    process.exit(0)
+  }
+}
+
+function listen(server: Server, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(path, resolve)
+  })
+}

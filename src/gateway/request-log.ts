@@ -1,0 +1,47 @@
+/** One record per request, built from listed members only: never a URL, a query, a header or a body. */
+import { performance } from 'node:perf_hooks'
+import type { GatewayConfig } from '../config-schema.ts'
+import type { Logger } from '../log.ts'
+import { traceIdOf } from './correlation.ts'
+import type { Metrics } from './metrics.ts'
+import type { RequestContext } from './request-context.ts'
+
+/** Records the end of a request; without a status, the client left before it was answered. */
+export type RecordRequest = (context: RequestContext, status: number | undefined) => void
+
+/** Makes the recorder of log and metrics. */
+export function createRecorder(deps: {
+  readonly log: Logger
+  readonly metrics: Metrics
+  readonly keys: GatewayConfig['keys']
+}): RecordRequest {
+  const { log, metrics } = deps
+  const kcvs = new Map(deps.keys.map(({ id, kcv }) => [id, kcv]))
+
+  return (context, status) => {
+    const { outcome } = context
+    const durationMs = performance.now() - context.startedAtMs
+    const code = outcome?.code ?? (status === undefined ? 'ABORTED' : 'OK')
+    metrics.request(context.route, String(status ?? 'aborted'), code, durationMs / 1000)
+
+    const record = {
+      event: 'request',
+      requestId: context.requestId,
+      correlationId: context.correlationId,
+      traceId: context.traceparent === undefined ? undefined : traceIdOf(context.traceparent),
+      route: context.route,
+      clientId: context.client?.id,
+      operation: context.operation,
+      // A name that the catalogue does not know is the caller's text, and does not enter the log.
+      keys: (context.keys ?? []).filter((id) => kcvs.has(id)).map((id) => ({ id, kcv: kcvs.get(id) })),
+      code,
+      status,
+      durationMs: Math.round(durationMs * 1000) / 1000,
+      ckr: outcome?.detail?.ckr,
+      method: outcome?.detail?.method,
+      errorType: outcome?.errorType,
+    }
+    if (code === 'ERR_INTERNAL') log.error(record)
+    else log.info(record)
+  }
+}

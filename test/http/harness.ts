@@ -1,0 +1,300 @@
+/** The real API over real mTLS on a free port, with a recording stand-in for the bridge: for what is HTTP and nothing else. */
+import { connect, type TLSSocket } from 'node:tls'
+import { Writable } from 'node:stream'
+import { pino } from 'pino'
+import { Agent, request as undiciRequest } from 'undici'
+import type { AnswerOf, Bridge, Operation, PublicJwk, RequestOf } from '../../src/bridge/contract.ts'
+import type { GatewayConfig } from '../../src/config-schema.ts'
+import { buildApi, buildManagement } from '../../src/gateway/app.ts'
+import { createMetrics } from '../../src/gateway/metrics.ts'
+import type { BridgeStatus } from '../../src/gateway/status.ts'
+import { testCertificates, type TestClient } from '../support/certificates.ts'
+
+// While the file loads, because RSA keys take their time on a busy machine and a test's clock would count it.
+const certificates = await testCertificates()
+
+const ALL_KEYS = ['jwe-ec', 'zpk-in', 'zpk-out', 'zpk-aes', 'seccos-pin', 'prw', 'pin-mac', 'gone']
+const ALL_FORMATS = ['ISO-0', 'ISO-1', 'ISO-3', 'ISO-4', 'SECCOS'] as const
+const keyRef = { id: 'zpk-out', version: 1, kcv: 'A1B2C3' }
+
+/** What a test may set. */
+export interface HarnessOptions {
+  readonly limits?: Partial<GatewayConfig['limits']>
+  readonly guesses?: Partial<GatewayConfig['limits']['guesses']>
+  readonly clients?: GatewayConfig['clients']
+  readonly status?: () => BridgeStatus
+  readonly publicKeys?: () => readonly PublicJwk[]
+}
+
+/** One call that reached the bridge. */
+export interface RecordedCall {
+  readonly operation: Operation
+  readonly body: Record<string, unknown>
+}
+
+/** How the stand-in answers; a thrown error is the vault's. */
+export type Answers = { [O in Operation]: (body: RequestOf<O>) => AnswerOf<O> | Promise<AnswerOf<O>> }
+
+/** The catalogue that the tests' clients know. */
+export const testConfig = (options: HarnessOptions = {}): GatewayConfig => ({
+  environment: 'development',
+  clients: options.clients ?? [
+    {
+      id: 'cms-adapter',
+      dnsName: 'cms-adapter.clients.test',
+      grants: [
+        {
+          operations: [
+            'pin/set',
+            'pin/get',
+            'pin-blocks/translate',
+            'prw/generate',
+            'prw/verify',
+            'mac/generate',
+            'mac/verify',
+            'jwks',
+            'keys',
+          ],
+          keys: ALL_KEYS,
+          formats: [...ALL_FORMATS],
+          recipients: ['d1-dev'],
+        },
+      ],
+    },
+    {
+      id: 'narrow',
+      dnsName: 'narrow.clients.test',
+      grants: [
+        { operations: ['pin-blocks/translate'], keys: ['zpk-in', 'zpk-out'], formats: ['ISO-0'], recipients: [] },
+        { operations: ['pin-blocks/translate-seccos'], keys: ['zpk-aes'], formats: [...ALL_FORMATS], recipients: [] },
+        { operations: ['pin/get'], keys: ['zpk-in'], formats: ['ISO-0'], recipients: ['own'] },
+        { operations: ['pin/set'], keys: ['zpk-out'], formats: ['ISO-0'], recipients: [] },
+      ],
+    },
+    {
+      id: 'auditor',
+      dnsName: 'auditor.clients.test',
+      grants: [{ operations: ['keys', 'jwks'], keys: [], formats: [], recipients: [] }],
+    },
+    // The common name of a certificate that has no DNS name.
+    {
+      id: 'cn-only',
+      dnsName: 'cn-only.development',
+      grants: [{ operations: ['keys'], keys: [], formats: [], recipients: [] }],
+    },
+  ],
+  listeners: {
+    api: { host: '127.0.0.1', port: 0, certificate: '', privateKey: '', clientCa: '' },
+    management: { host: '127.0.0.1', port: 0 },
+  },
+  limits: {
+    guesses: { windowMs: 60_000, perClient: 1000, perCard: 1000, perPinBlock: 1000, ...options.guesses },
+    requestMs: 10_000,
+    hsmMs: 5000,
+    queue: 1000,
+    inFlightPerVault: 8,
+    shutdownMs: 1000,
+    ...options.limits,
+  },
+  logLevel: 'info',
+  keys: [
+    { id: 'jwe-ec', version: 1, state: 'active', purpose: 'jwe-decrypt', algorithm: 'EC-P256', kcv: '0102030405' },
+    {
+      id: 'zpk-in',
+      version: 1,
+      state: 'active',
+      purpose: 'zone-pin',
+      direction: 'in',
+      algorithm: 'TDEA-128',
+      kcv: 'A1A1A1',
+    },
+    {
+      id: 'zpk-out',
+      version: 1,
+      state: 'active',
+      purpose: 'zone-pin',
+      direction: 'both',
+      algorithm: 'TDEA-128',
+      kcv: 'B2B2B2',
+    },
+    {
+      id: 'zpk-aes',
+      version: 1,
+      state: 'active',
+      purpose: 'zone-pin',
+      direction: 'both',
+      algorithm: 'AES-256',
+      kcv: 'C3C3C3C3C3',
+    },
+    {
+      id: 'prw',
+      version: 1,
+      state: 'active',
+      purpose: 'prw',
+      use: ['generate', 'verify'],
+      algorithm: 'TDEA-128',
+      kcv: 'D4D4D4',
+      profile: 'seccos-3des',
+    },
+  ],
+  setPinTypes: ['ISO0', '3DES_SECCOS'],
+})
+
+/** Starts the API and the management listener. */
+export async function start(options: HarnessOptions = {}) {
+  const calls: RecordedCall[] = []
+  const records: Record<string, unknown>[] = []
+  const answers: Answers = {
+    openSetPin: () => ({ pinBlock: '0123456789ABCDEF', format: 'ISO-0', key: keyRef }),
+    sealGetPin: () => ({ encryptedPinBlock: 'e30.e30.e30.e30.e30' }),
+    translatePinBlocks: () => ({ format: 'ISO-0', key: keyRef, pinBlocks: '0123456789ABCDEF', rejected: [] }),
+    generatePrw: () => ({ prw: '0123456789ABCDEF', profile: 'seccos-3des', key: keyRef, counter: '0003' }),
+    verifyPrw: () => ({ verified: true }),
+    generateMac: () => ({ mac: '0123456789ABCDEF', profile: 'seccos-3des', key: keyRef }),
+    verifyMac: () => ({ verified: true }),
+  }
+  const bridge: Bridge = {
+    call: async (operation, body) => {
+      calls.push({ operation, body })
+      return answers[operation](body)
+    },
+  }
+  const sink = new Writable({
+    write: (chunk: Buffer, _encoding, done) => {
+      records.push(JSON.parse(chunk.toString()) as Record<string, unknown>)
+      done()
+    },
+  })
+  const config = testConfig(options)
+  const status =
+    options.status ?? (() => ({ ready: true, vaults: [{ id: 1, state: 'ready', inFlight: 0 }], queued: 0 }))
+  const metrics = createMetrics({ status, development: true })
+  const api = await buildApi({
+    config,
+    bridge,
+    log: pino({ level: 'debug' }, sink),
+    metrics,
+    publicKeys: options.publicKeys ?? (() => []),
+    tls: { key: certificates.server.privateKey, cert: certificates.server.certificate, ca: certificates.ca },
+  })
+  const management = buildManagement({ config, metrics, status, openApi: () => api.swagger() })
+  const url = await api.listen({ host: '127.0.0.1', port: 0 })
+  const managementUrl = await management.listen({ host: '127.0.0.1', port: 0 })
+  const port = Number(new URL(url).port)
+
+  const identity = (client: TestClient) => {
+    const { certificate, privateKey } = certificates.clients.find(({ id }) => id === client)!
+    return { ca: certificates.ca, cert: certificate, key: privateKey }
+  }
+  const agents = new Map<TestClient, Agent>()
+  const agentOf = (client: TestClient) => {
+    const agent = agents.get(client) ?? new Agent({ connect: identity(client) })
+    agents.set(client, agent)
+    return agent
+  }
+
+  /** Sends one request; an object is sent as JSON, a string or bytes as they are. */
+  async function send(
+    method: string,
+    path: string,
+    body?: unknown,
+    { client = 'cms', headers = {} }: { client?: TestClient; headers?: Record<string, string> } = {},
+  ) {
+    const raw = typeof body === 'string' || Buffer.isBuffer(body) || body === undefined ? body : JSON.stringify(body)
+    const answer = await undiciRequest(`${url}${path}`, {
+      method: method as 'GET',
+      dispatcher: agentOf(client),
+      headers: { ...(raw === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
+      ...(raw === undefined ? {} : { body: raw }),
+    })
+    const text = await answer.body.text()
+    const json = (text === '' ? undefined : JSON.parse(text)) as Record<string, unknown>
+    return { status: answer.statusCode, headers: answer.headers, text, json }
+  }
+
+  /** A raw TLS connection as a client. */
+  const openSocket = (client: TestClient = 'cms') =>
+    new Promise<TLSSocket>((resolve, reject) => {
+      const socket = connect({ host: '127.0.0.1', port, ...identity(client) }, () => resolve(socket))
+      socket.once('error', reject)
+    })
+
+  /** The request records once there are `count` of them: a record follows its answer. */
+  async function requestRecords(count: number) {
+    for (let i = 0; i < 200; i++) {
+      const found = records.filter(({ event }) => event === 'request')
+      if (found.length >= count) return found
+      await new Promise((resolve) => setTimeout(resolve, 10))
+    }
+    throw new Error('records missing')
+  }
+
+  const close = async () => {
+    await Promise.all([...agents.values()].map((agent) => agent.destroy()))
+    await Promise.all([api.close(), management.close()])
+  }
+  return {
+    url,
+    managementUrl,
+    port,
+    send,
+    openSocket,
+    identity,
+    calls,
+    answers,
+    records,
+    requestRecords,
+    metrics,
+    api,
+    close,
+  }
+}
+
+/** A started harness. */
+export type Harness = Awaited<ReturnType<typeof start>>
+
+/** Reads a raw socket to its end. */
+export async function readAll(socket: TLSSocket): Promise<string> {
+  let text = ''
+  for await (const chunk of socket) text += String(chunk)
+  return text
+}
+
+/** A valid request of each POST route. */
+export const VALID = {
+  '/v1/pin/set': {
+    type: 'ISO0',
+    encryptedPinBlock: 'e30.e30.e30.e30.e30',
+    card: { pan: '4111111111111111' },
+    to: { key: 'zpk-out', format: 'ISO-0' },
+  },
+  '/v1/pin/get': {
+    pinBlock: '0123456789abcdef',
+    from: { key: 'zpk-in', format: 'ISO-0' },
+    card: { pan: '4111111111111111' },
+    recipient: 'd1-dev',
+  },
+  '/v1/pin-blocks/translate': {
+    pinBlock: '0123456789abcdef',
+    from: { key: 'zpk-in', format: 'ISO-0' },
+    to: { key: 'zpk-out', format: 'ISO-0' },
+    card: { pan: '4111111111111111' },
+  },
+  '/v1/prw/generate': {
+    pinBlock: '0123456789abcdef',
+    from: { key: 'zpk-in', format: 'ISO-0' },
+    card: { pan: '4111111111111111' },
+    change: { counter: '0003' },
+    key: 'prw',
+  },
+  '/v1/prw/verify': {
+    pinBlock: '0123456789abcdef',
+    from: { key: 'zpk-in', format: 'ISO-0' },
+    card: { pan: '4111111111111111' },
+    change: { counter: '0003' },
+    key: 'prw',
+    prw: '0123456789abcdef',
+  },
+  '/v1/mac/generate': { key: 'pin-mac', pinBlock: '0123456789abcdef' },
+  '/v1/mac/verify': { key: 'pin-mac', pinBlock: '0123456789abcdef', mac: '01234567' },
+} as const

@@ -1,0 +1,37 @@
+/** The keys of a development set-up, as callers and simulators know them by name. */
+import type { KeyEntry } from '../../config-schema.ts'
+
+/** A key before it is made: no KCV and no known answer yet. */
+export type PlannedKey = Omit<KeyEntry, 'kcv' | 'check' | 'version' | 'state' | 'origin'>
+
+const TDEA_FORMATS: KeyEntry['formats'] = ['ISO-0', 'ISO-1', 'ISO-3']
+const BOTH_USES: KeyEntry['use'] = ['generate', 'verify']
+
+export const DEVELOPMENT_KEYS: readonly PlannedKey[] = [
+  {
+    id: 'jwe-ec',
+    purpose: 'jwe-decrypt',
+    algorithm: 'EC-P256',
+    kid: 'jwe-ec',
+    alg: 'ECDH-ES',
+    enc: 'A256GCM',
+    d1Profile: 'd1',
+  },
+  {
+    id: 'jwe-rsa',
+    purpose: 'jwe-decrypt',
+    algorithm: 'RSA-2048',
+    kid: 'jwe-rsa',
+    alg: 'RSA-OAEP-256',
+    enc: 'A256GCM',
+    d1Profile: 'd1',
+  },
+  { id: 'zpk-in', purpose: 'zone-pin', direction: 'in', algorithm: 'TDEA-128', formats: TDEA_FORMATS },
+  { id: 'zpk-out', purpose: 'zone-pin', direction: 'both', algorithm: 'TDEA-128', formats: TDEA_FORMATS },
+  { id: 'zpk-aes', purpose: 'zone-pin', direction: 'both', algorithm: 'AES-256', formats: ['ISO-4'] },
+  { id: 'seccos-pin', purpose: 'seccos-pin', direction: 'both', algorithm: 'TDEA-128', formats: ['SECCOS'] },
+  { id: 'prw', purpose: 'prw', use: BOTH_USES, algorithm: 'TDEA-128', profile: 'seccos-3des' },
+  { id: 'pin-mac', purpose: 'pin-mac', use: BOTH_USES, algorithm: 'TDEA-128', profile: 'seccos-3des' },
+  { id: 'prw-aes', purpose: 'prw', use: BOTH_USES, algorithm: 'AES-128', profile: 'dk-aes' },
+  { id: 'pin-mac-aes', purpose: 'pin-mac', use: BOTH_USES, algorithm: 'AES-128', profile: 'dk-aes' },
+]

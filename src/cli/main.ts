@@ -1,0 +1,23 @@
+#!/usr/bin/env node
+/** The `pinbridge` command. */
+import { Command } from 'commander'
+import { ConfigError, EX_CONFIG } from '../config.ts'
+import { doctorCommand } from './doctor.ts'
+import { initCommand } from './init.ts'
+import { serveCommand } from './serve.ts'
+
+const program = new Command('pinbridge')
+  .description('A hardened PIN crypto service with an HSM bridge')
+  .version('0.1.0')
+  .showHelpAfterError()
+  .addCommand(serveCommand())
+  .addCommand(initCommand())
+  .addCommand(doctorCommand())
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  if (!(error instanceof ConfigError)) throw error
+  process.stderr.write(`The configuration cannot be used:\n${error.problems.map((line) => `  ${line}\n`).join('')}`)
+  process.exitCode = EX_CONFIG
+}

@@ -1,0 +1,54 @@
+/** How the two kinds of children are started: each under node's permission model with explicit flags and a bare environment. */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { dirname, extname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Config } from '../config-schema.ts'
+
+/** The built code, and the packages it imports: all that a child reads of the installation. */
+const CODE = dirname(dirname(fileURLToPath(import.meta.url)))
+const EXTENSION = extname(fileURLToPath(import.meta.url))
+
+/** Every node_modules folder from the code upwards, as node looks packages up, and the package.json beside the code. */
+export function codePaths(): string[] {
+  const paths = [CODE]
+  for (let folder = CODE; ; folder = dirname(folder)) {
+    for (const name of ['node_modules', 'package.json']) {
+      const path = join(folder, name)
+      if (existsSync(path)) paths.push(path)
+    }
+    if (folder === dirname(folder)) return paths
+  }
+}
+
+/** No prototype pollution by `__proto__`, and no inspector on SIGUSR1 to read the memory with. */
+export const HARDENING_FLAGS = ['--disable-proto=delete', '--disable-sigusr1', '--no-addons']
+
+/** Starts the gateway: it may read the code and its TLS files, and may start nothing and load nothing native. */
+export function spawnGateway(config: Config): ChildProcess {
+  const { certificate, privateKey, clientCa } = config.listeners.api
+  return spawnChild('gateway', [...HARDENING_FLAGS, ...mayRead([certificate, privateKey, clientCa])], {})
+}
+
+/** Starts a vault: it may read the code and the HSM PIN, and may load the one native module. */
+export function spawnVault(config: Config): ChildProcess {
+  const flags = HARDENING_FLAGS.filter((flag) => flag !== '--no-addons')
+  return spawnChild('vault', [...flags, '--allow-addons', ...mayRead([config.hsm.pinFile])], {
+    ...config.hsm.environment,
+    // Asynchronous calls hold a thread each for as long as the HSM takes.
+    UV_THREADPOOL_SIZE: String(config.hsm.sessions + 4),
+  })
+}
+
+function mayRead(files: readonly string[]): string[] {
+  return [...codePaths(), ...files].map((path) => `--allow-fs-read=${path}`)
+}
+
+function spawnChild(name: 'gateway' | 'vault', flags: readonly string[], env: Record<string, string>): ChildProcess {
+  const entry = join(CODE, name, `main${EXTENSION}`)
+  return spawn(process.execPath, ['--permission', '--no-warnings', ...flags, entry], {
+    // Standard output is the supervisor's alone; logs go to standard error.
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    env,
+  })
+}

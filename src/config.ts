@@ -43,7 +43,7 @@ export function loadConfig(path: string, overrides: ConfigOverrides = {}): Confi
   const sound = checkForm(data, problems)
   const config = data as Config
   checkRules(config, sound, problems)
-  const directory = dirname(resolve(path))
+  const directory = dirname(path)
   if (sound.has('hsm')) {
     resolveHsmPaths(config.hsm, directory)
     checkHsmFiles(config.hsm, problems.add)

@@ -12,7 +12,7 @@ const HELLO_MS = 5_000
 
 /** The limits of the pool. */
 export interface PoolLimits {
-  /** From a request's arrival to its answer. */
+  /** How long a request may wait for a vault, and then how long the vault may take. */
   readonly hsmMs: number
   /** How many requests may wait for a vault. */
   readonly queue: number
@@ -36,8 +36,7 @@ interface Call {
   readonly message: { readonly operation: Operation; readonly body: unknown }
   readonly resolve: (answer: AnswerOf<Operation>) => void
   readonly reject: (error: ServiceError) => void
-  readonly deadline: NodeJS.Timeout
-  vault: Vault | undefined
+  deadline: NodeJS.Timeout
 }
 
 interface Vault {
@@ -101,8 +100,10 @@ export class VaultPool implements Bridge {
         message: { operation, body },
         resolve: resolve as Call['resolve'],
         reject,
-        deadline: setTimeout(() => this.#overdue(call), this.#limits.hsmMs),
-        vault: undefined,
+        deadline: setTimeout(() => {
+          this.#waiting.delete(call)
+          reject(new ServiceError('ERR_HSM_BUSY'))
+        }, this.#limits.hsmMs),
       }
       this.#waiting.add(call)
       this.#dispatch()
@@ -169,11 +170,20 @@ export class VaultPool implements Bridge {
       }
       if (freest === undefined) return
       this.#waiting.delete(call)
-      call.vault = freest
-      const id = this.#nextCall++
-      freest.inFlight.set(id, call)
-      freest.channel.send({ id, ...call.message })
+      this.#give(freest, call)
     }
+  }
+
+  /** From here on the clock is the vault's: time in the queue must not make a healthy vault look hung. */
+  #give(vault: Vault, call: Call): void {
+    clearTimeout(call.deadline)
+    call.deadline = setTimeout(() => {
+      this.#lose(vault)
+      this.#events.onOverdue(vault.id)
+    }, this.#limits.hsmMs)
+    const id = this.#nextCall++
+    vault.inFlight.set(id, call)
+    vault.channel.send({ id, ...call.message })
   }
 
   #settle(vault: Vault, reply: ReplyMessage): void {
@@ -186,18 +196,6 @@ export class VaultPool implements Bridge {
     else call.reject(new ServiceError(isErrorCode(reply.code) ? reply.code : 'ERR_INTERNAL', reply.detail))
     if (vault.draining && vault.inFlight.size === 0) vault.channel.end()
     this.#dispatch()
-  }
-
-  #overdue(call: Call): void {
-    if (call.vault === undefined) {
-      this.#waiting.delete(call)
-      call.reject(new ServiceError('ERR_HSM_BUSY'))
-      return
-    }
-    const { id } = call.vault
-    call.reject(new ServiceError('ERR_HSM_UNAVAILABLE'))
-    this.#lose(call.vault)
-    this.#events.onOverdue(id)
   }
 
   /** Everything that a lost vault held is answered 503: whether it was done is not known, so it is not done again. */

@@ -1,6 +1,7 @@
 /** `pinbridge init --dev`: makes a development set-up. What makes it is not part of a production image. */
 import { Command } from 'commander'
 import { HsmStartError } from '../hsm/hsm.ts'
+import { CommandError } from './command-error.ts'
 
 const EX_CANTCREAT = 73
 const EX_UNAVAILABLE = 69
@@ -28,21 +29,21 @@ async function init({ dir, module, json }: InitOptions): Promise<void> {
   for (const name of ['NODE_ENV', 'PINBRIDGE_ENVIRONMENT']) {
     const environment = process.env[name]
     if (environment !== undefined && !['', 'development', 'test'].includes(environment)) {
-      return fail(EX_NOPERM, `${name} does not say development: development keys are made nowhere else`)
+      throw new CommandError(EX_NOPERM, `${name} does not say development: development keys are made nowhere else`)
     }
   }
   const development = await loadDevelopment()
-  if (development === undefined) return fail(EX_UNAVAILABLE, 'this installation is for production and makes no keys')
+  if (development === undefined) throw new CommandError(EX_UNAVAILABLE, 'this installation is for production and makes no keys')
   const softHsm = module ?? development.findSoftHsm()
   if (softHsm === undefined) {
-    return fail(EX_UNAVAILABLE, 'SoftHSM is not installed (Debian and Ubuntu: apt-get install softhsm2)')
+    throw new CommandError(EX_UNAVAILABLE, 'SoftHSM is not installed (Debian and Ubuntu: apt-get install softhsm2)')
   }
   try {
     const setUp = await development.makeDevelopmentSetUp(dir, softHsm)
     process.stdout.write(json ? `${JSON.stringify(setUp)}\n` : summary(setUp))
   } catch (error) {
-    if (error instanceof development.FolderInUseError) return fail(EX_CANTCREAT, '--dir: the folder is not empty')
-    if (error instanceof HsmStartError) return fail(EX_UNAVAILABLE, error.message)
+    if (error instanceof development.FolderInUseError) throw new CommandError(EX_CANTCREAT, '--dir: the folder is not empty')
+    if (error instanceof HsmStartError) throw new CommandError(EX_UNAVAILABLE, error.message)
     throw error
   }
 }
@@ -59,9 +60,4 @@ async function loadDevelopment() {
 function summary(setUp: { readonly config: string; readonly keys: readonly { id: string; algorithm: string; kcv: string }[] }): string {
   const keys = setUp.keys.map(({ id, algorithm, kcv }) => `  ${id.padEnd(12)} ${algorithm.padEnd(9)} KCV ${kcv}\n`)
   return `Made a development set-up, for tests only:\n${keys.join('')}Start it with: pinbridge serve --config ${setUp.config}\n`
-}
-
-function fail(exitCode: number, sentence: string): void {
-  process.stderr.write(`${sentence}\n`)
-  process.exitCode = exitCode
 }

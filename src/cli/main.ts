@@ -2,6 +2,7 @@
 /** The `pinbridge` command. */
 import { Command } from 'commander'
 import { ConfigError, EX_CONFIG } from '../config.ts'
+import { CommandError } from './command-error.ts'
 import { doctorCommand } from './doctor.ts'
 import { initCommand } from './init.ts'
 import { serveCommand } from './serve.ts'
@@ -17,7 +18,11 @@ const program = new Command('pinbridge')
 try {
   await program.parseAsync()
 } catch (error) {
-  if (!(error instanceof ConfigError)) throw error
-  process.stderr.write(`The configuration cannot be used:\n${error.problems.map((line) => `  ${line}\n`).join('')}`)
-  process.exitCode = EX_CONFIG
+  if (error instanceof ConfigError) {
+    process.stderr.write(`The configuration cannot be used:\n${error.problems.map((line) => `  ${line}\n`).join('')}`)
+    process.exitCode = EX_CONFIG
+  } else if (error instanceof CommandError) {
+    process.stderr.write(`${error.message}\n`)
+    process.exitCode = error.exitCode
+  } else throw error
 }

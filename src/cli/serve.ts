@@ -45,7 +45,8 @@ function serve(options: ServeOptions): void {
  * types the command should not have to know it. The supervisor reads files and starts its two kinds of children.
  */
 function confine(): void {
-  if (process.permission !== undefined) return
+  // The type says that it is always there; it is under --permission only.
+  if ((process.permission as unknown) !== undefined) return
   const flags = ['--permission', '--no-warnings', ...HARDENING_FLAGS, '--allow-child-process', '--allow-fs-read=*']
   process.execve?.(
     process.execPath,

@@ -20,8 +20,9 @@ function report(message: GatewayReport): void {
 process.on('disconnect', () => process.exit(0))
 process.once('message', (command: GatewayCommand) => {
   if (command.type !== 'start') return
-  start(command.config, command.bridgeSocket).catch((error: NodeJS.ErrnoException) => {
-    const problem = `the gateway could not start (${error.code ?? 'no error code'})`
+  start(command.config, command.bridgeSocket).catch((error: unknown) => {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'no error code'
+    const problem = `the gateway could not start (${code})`
     process.send?.({ type: 'failed', problem } satisfies GatewayReport, () => process.exit(1))
   })
 })

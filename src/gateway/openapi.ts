@@ -61,8 +61,8 @@ export function openApiOptions(): FastifyDynamicSwaggerOptions {
 function referToComponents(document: { readonly components?: object }): object {
   const names = new Map(Object.entries(COMPONENTS).map(([name, schema]) => [JSON.stringify(schema), name]))
   const schemas = Object.entries(COMPONENTS).map(([name, schema]) => {
-    const members = Object.entries(schema).map(([key, value]) => [key, named(value, names)])
-    return [name, Object.fromEntries(members)]
+    const members = Object.entries(schema as Record<string, unknown>).map(([key, value]) => [key, named(value, names)])
+    return [name, Object.fromEntries(members) as object] as const
   })
   const { components, ...rest } = document
   const referring = named(rest, names) as object
@@ -75,5 +75,5 @@ function named(value: unknown, names: ReadonlyMap<string, string>): unknown {
   const name = names.get(JSON.stringify(value))
   if (name !== undefined) return { $ref: `#/components/schemas/${name}` }
   if (Array.isArray(value)) return value.map((item) => named(item, names))
-  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, named(member, names)]))
+  return Object.fromEntries(Object.entries(value as Record<string, unknown>).map(([key, member]) => [key, named(member, names)]))
 }

@@ -80,6 +80,7 @@ export class Supervisor {
 
   /** Starts the gateway, and the vaults after it. */
   start(): void {
+    if (this.#stopping) return
     const gateway = spawnGateway(this.#config)
     this.#gateway = gateway
     this.#bridgeSocket = join(this.#bridgeFolder, `bridge-${this.#nextSocket++}.sock`)
@@ -157,7 +158,7 @@ export class Supervisor {
     // Each vault ends with its channel; one that cannot is not left behind.
     for (const { process } of this.#vaults.values()) process.kill('SIGKILL')
     await pause(this.#gatewayBackoff.next())
-    if (!this.#stopping) this.start()
+    this.start()
   }
 
   /** Starts vaults, one after the other, until there are as many as are wanted. */

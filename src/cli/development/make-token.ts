@@ -2,9 +2,7 @@
 import { randomInt } from 'node:crypto'
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import pkcs11 from 'pkcs11js'
-import { HsmStartError } from '../../hsm/hsm.ts'
-import { loadModule, nameOf } from '../../hsm/pkcs11/module.ts'
+import { initToken } from '../../hsm/pkcs11/init-token.ts'
 
 /** Where distributions put the module. */
 const MODULE_PATHS = [
@@ -46,22 +44,6 @@ export function makeToken(folder: string, module: string): { token: DevelopmentT
   const pinFile = join(folder, 'hsm-pin')
   writeFileSync(pinFile, `${pin}\n`, { mode: 0o600 })
   const tokenLabel = 'pinbridge-dev'
-  const securityOfficerPin = randomPin()
-  const { lib, module: loaded } = loadModule(module)
-  try {
-    const slot = loaded.getSlots(0, true).handle
-    lib.C_InitToken(slot, securityOfficerPin, tokenLabel)
-    // SoftHSM gives an initialised token a slot of its own, so that the list is read again.
-    const session = lib.C_OpenSession(
-      loaded.getSlots(0, true).handle,
-      pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION,
-    )
-    lib.C_Login(session, pkcs11.CKU_SO, securityOfficerPin)
-    lib.C_InitPIN(session, pin)
-  } catch (error) {
-    throw new HsmStartError('token-absent', [`the development token could not be made (${nameOf(error)})`])
-  } finally {
-    loaded.finalize()
-  }
+  initToken(module, { label: tokenLabel, pin, securityOfficerPin: randomPin() })
   return { token: { module, tokenLabel, pinFile, environment: { SOFTHSM2_CONF: softHsmConfig } }, pin }
 }

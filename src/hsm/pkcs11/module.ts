@@ -66,7 +66,7 @@ export function openToken(address: TokenAddress, pin: string): Token {
     if ((flags & (pkcs11.CKF_USER_PIN_FINAL_TRY | pkcs11.CKF_USER_PIN_LOCKED)) !== 0) {
       throw new HsmStartError('pin-tries-low', ['hsm.pinFile: the token is locked, or one wrong PIN away from it'])
     }
-    const anchor = slot.open(pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION)
+    const anchor = slot.open(graphene.SessionFlag.SERIAL_SESSION | graphene.SessionFlag.RW_SESSION)
     login(lib, anchor.handle, pin)
     return {
       lib,

@@ -1,0 +1,18 @@
+/** Prints the closing count from the runner's own JSON report; no test at all is a failure. */
+import { readFileSync } from 'node:fs'
+
+interface Report {
+  readonly numPassedTests: number
+  readonly numFailedTests: number
+  readonly numPendingTests: number
+  readonly numTodoTests: number
+  readonly testResults: readonly { readonly name: string; readonly status: string; readonly assertionResults: readonly unknown[] }[]
+}
+
+const report = JSON.parse(readFileSync(process.argv[2]!, 'utf8')) as Report
+// A file that could not be loaded has failed, though none of its tests has.
+const broken = report.testResults.filter(({ status, assertionResults }) => status === 'failed' && assertionResults.length === 0)
+const failed = report.numFailedTests + broken.length
+const skipped = report.numPendingTests + report.numTodoTests
+if (failed > 0 || report.numPassedTests === 0) process.exitCode = 1
+process.stdout.write(`\n${report.numPassedTests} passed, ${failed} failed, ${skipped} skipped\n`)

@@ -1,21 +1,16 @@
 /** Checks the files that a configuration names: that they are there, hold what they should, and that secrets are kept. */
 import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto'
-import { accessSync, constants, readFileSync, statSync, type Stats } from 'node:fs'
+import { closeSync, openSync, readFileSync, statSync, type Stats } from 'node:fs'
 import type { Report } from './config-problems.ts'
 import type { Config } from './config-schema.ts'
 
 /** Checks the HSM's files; the PIN file is looked at from outside and never read here. */
-export function checkHsmFiles({ module, pinFile, writes }: Config['hsm'], report: Report): void {
+export function checkHsmFiles({ module, pinFile }: Config['hsm'], report: Report): void {
   if (module.includes('/')) {
     const problem = fileProblem(module)
     if (problem) report(['hsm', 'module'], problem)
   }
   for (const problem of secretFileProblems(pinFile)) report(['hsm', 'pinFile'], problem)
-  writes.forEach((directory, i) => {
-    const stats = tryStat(directory)
-    if (typeof stats === 'string') report(['hsm', 'writes', i], stats)
-    else if (!stats.isDirectory()) report(['hsm', 'writes', i], 'is not a directory')
-  })
 }
 
 /** Checks the certificates and the private key of the API listener. */
@@ -63,7 +58,8 @@ export function fileProblem(path: string): string | undefined {
   if (typeof stats === 'string') return stats
   if (!stats.isFile()) return 'is not a regular file'
   try {
-    accessSync(path, constants.R_OK)
+    // Opened and closed: access(2) would ask for the real user, who may be another.
+    closeSync(openSync(path, 'r'))
     return undefined
   } catch {
     return 'cannot be read by this user'

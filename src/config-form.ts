@@ -101,20 +101,27 @@ function sentenceOf({ keyword, params, parentSchema, data, instancePath }: Error
   }
 }
 
+type Members = Record<string | number, unknown>
+interface MemberSchema {
+  readonly type?: string
+  readonly properties?: Record<string | number, MemberSchema>
+}
+
 /** Puts a stand-in where a scalar is missing or of another type; false if rules cannot run on what is there. */
 function repair(data: object, place: Place, error: ErrorObject, unique: string): boolean {
   if (error.keyword !== 'type' && error.keyword !== 'required') return true
   const name = place.at(-1)
-  const schema = error.keyword === 'type' ? error.parentSchema : error.parentSchema?.['properties'][name ?? '']
   if (name === undefined) return false
+  const parentSchema = error.parentSchema as MemberSchema
+  const schema = error.keyword === 'type' ? parentSchema : parentSchema.properties?.[name]
   // The schema's own walk has been here, so that every step exists.
-  const parent = place.slice(0, -1).reduce((value: any, part) => value[part], data)
-  const value: unknown = parent[name] ?? undefined
+  const parent = place.slice(0, -1).reduce((value: object, part) => (value as Members)[part] as object, data) as Members
+  const value = parent[name] ?? undefined
   if (typeof value === 'object') return false
   if (schema?.type === 'boolean') parent[name] = true
   else if (schema?.type === 'integer') parent[name] = Number(value) || 0
   // What YAML read as a number still names the same thing elsewhere in the file; what is missing names nothing.
-  else if (schema?.type === 'string') parent[name] = value === undefined ? unique : String(value)
+  else if (schema?.type === 'string') parent[name] = value === undefined ? unique : `${value as number}`
   else return false
   return true
 }

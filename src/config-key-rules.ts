@@ -31,7 +31,7 @@ const ALGORITHMS: Readonly<Record<Purpose, readonly Algorithm[]>> = {
   'pin-mac': [...TDEA, ...AES],
 }
 
-const MAC_KEY_ALGORITHMS: Readonly<Record<MacAlgorithm, readonly Algorithm[]>> = {
+const MAC_KEY_ALGORITHMS: Readonly<Partial<Record<MacAlgorithm, readonly Algorithm[]>>> = {
   'TDEA-CMAC': TDEA,
   'AES-CMAC': AES,
   'ISO-9797-1-ALG-3': ['TDEA-128'],

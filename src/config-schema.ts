@@ -185,8 +185,6 @@ export const ConfigFile = Type.Object(
           },
           { ...strict, default: {} },
         ),
-        // Directories outside the module's own that the token writes; a vault may write nothing else.
-        writes: Type.Array(path, { default: [] }),
       },
       strict,
     ),

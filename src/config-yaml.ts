@@ -60,9 +60,9 @@ function readDocument(text: string): YamlFile {
     const sentence = SENTENCES[code] ?? 'is not valid YAML'
     problems.push({ line: line(pos[0]), place: places.get(pos[0]) ?? [], sentence })
   }
-  const { yaml, tags } = document.directives ?? {}
+  const { yaml, tags } = document.directives
   // %YAML 1.1 would make the same text mean something else: yes is true, 010 is eight.
-  if (yaml?.explicit || Object.keys(tags ?? {}).length > 1 || (tags?.['!!'] ?? CORE_TAGS) !== CORE_TAGS) {
+  if (yaml.explicit || Object.keys(tags).length > 1 || (tags['!!'] ?? CORE_TAGS) !== CORE_TAGS) {
     problems.push({ line: 1, place: [], sentence: SENTENCES['BAD_DIRECTIVE']! })
   }
   if (problems.length > 0) return { data: undefined, problems, lineOf: () => undefined }

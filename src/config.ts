@@ -121,7 +121,6 @@ function resolveHsmPaths(hsm: Config['hsm'], directory: string): void {
   // A bare name is for the dynamic loader to find.
   if (hsm.module.includes('/')) hsm.module = resolve(directory, hsm.module)
   hsm.pinFile = resolve(directory, hsm.pinFile)
-  hsm.writes = hsm.writes.map((path) => resolve(directory, path))
 }
 
 function resolveListenerPaths({ api }: Config['listeners'], directory: string): void {

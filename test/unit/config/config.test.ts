@@ -41,7 +41,6 @@ describe('loadConfig', () => {
     })
     expect(config.hsm.module).toBe(join(site.directory, 'token/module.so'))
     expect(config.hsm.pinFile).toBe(join(site.directory, 'pin'))
-    expect(config.hsm.writes).toEqual([join(site.directory, 'token')])
     expect(config.hsm.environment).toEqual({ SOFTHSM2_CONF: './softhsm2.conf', ChrystokiConfigurationPath: 'luna' })
     expect(config.listeners.api).toMatchObject({
       certificate: join(site.directory, 'tls/server.pem'),

@@ -74,6 +74,7 @@ describe('a member of the wrong form', () => {
     ['keys[1].version: must be a whole number', ({ keys }) => (keys[1].version = '1')],
     ['keys[1].version: must be a whole number', ({ keys }) => (keys[1].version = 1.5)],
     ['keys[2].state: must be one of pending, active, retiring, retired', ({ keys }) => (keys[2].state = 'CANARY')],
+    ['keys[2].state: is empty', ({ keys }) => (keys[2].state = null)],
     ['keys[1].formats: has the same item twice', ({ keys }) => (keys[1].formats = ['ISO-0', 'ISO-0'])],
     ['keys[1].formats: must be a list', ({ keys }) => (keys[1].formats = 'CANARY')],
     ['keys[3].formats[0]: must be one of ISO-0, ISO-1, ISO-3, ISO-4, SECCOS', ({ keys }) => (keys[3].formats = ['X'])],
@@ -168,7 +169,7 @@ describe('several problems', () => {
   it('are not invented of keys whose id was read as a number', () => {
     const config = validConfig()
     config.keys[1].id = 42
-    config.clients[0].grants[0].keys = [42]
+    config.clients[0].grants[0].keys = [42, '42']
     config.d1.profiles[0].innerKey = 42
     const quotes = 'must be text: YAML reads it as a number, so put it in quotes'
     expect(site.problemsOf(config)).toEqual([

@@ -47,6 +47,11 @@ describe('the catalogue', () => {
   it('may use a kid again once its key serves no more', () => {
     expect(site.problemsAfter((config) => add(config, 0, { id: 'jwe-2', state: 'retired' }))).toEqual([])
     expect(site.problemsAfter((config) => add(config, 0, { id: 'jwe-2', state: 'pending' }))).toEqual([])
+    const problems = site.problemsAfter((config) => {
+      config.keys[0].state = 'retired'
+      add(config, 0, { id: 'jwe-2', state: 'active' })
+    })
+    expect(problems).toEqual([])
   })
 })
 

@@ -36,7 +36,7 @@ export function validConfig(): Draft {
   })
   return {
     environment: 'development',
-    hsm: { module: './token/module.so', tokenLabel: 'pinbridge', pinFile: 'pin', writes: ['token'] },
+    hsm: { module: './token/module.so', tokenLabel: 'pinbridge', pinFile: 'pin' },
     keys: [
       key('jwe-ec', 'jwe-decrypt', 'EC-P256', {
         d1Profile: 'd1',

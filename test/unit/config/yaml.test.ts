@@ -63,6 +63,7 @@ describe('what plain data does not have', () => {
     expect(site.problemsOfText(`${stringify(validConfig())}"<<": {logLevel: debug}\n`)).toEqual([
       expect.stringMatching(/^FILE:\d+: \["<<"\]: is not a known member$/),
     ])
+    expect(parseYaml('<<: {a: 1}').data).toEqual({ '<<': { a: 1 } })
   })
 
   it('takes __proto__ for a member like any other', () => {

@@ -6,12 +6,18 @@ interface Report {
   readonly numFailedTests: number
   readonly numPendingTests: number
   readonly numTodoTests: number
-  readonly testResults: readonly { readonly name: string; readonly status: string; readonly assertionResults: readonly unknown[] }[]
+  readonly testResults: readonly {
+    readonly name: string
+    readonly status: string
+    readonly assertionResults: readonly unknown[]
+  }[]
 }
 
 const report = JSON.parse(readFileSync(process.argv[2]!, 'utf8')) as Report
 // A file that could not be loaded has failed, though none of its tests has.
-const broken = report.testResults.filter(({ status, assertionResults }) => status === 'failed' && assertionResults.length === 0)
+const broken = report.testResults.filter(
+  ({ status, assertionResults }) => status === 'failed' && assertionResults.length === 0,
+)
 const failed = report.numFailedTests + broken.length
 const skipped = report.numPendingTests + report.numTodoTests
 if (failed > 0 || report.numPassedTests === 0) process.exitCode = 1

@@ -7,7 +7,9 @@ export default defineConfig(
   js.configs.recommended,
   tseslint.configs.strictTypeChecked,
   {
-    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: new URL('..', import.meta.url).pathname } },
+    languageOptions: {
+      parserOptions: { projectService: true, tsconfigRootDir: new URL('..', import.meta.url).pathname },
+    },
     linterOptions: { reportUnusedDisableDirectives: 'error' },
     rules: {
       // Bounds are proved by the code around an index; the compiler is told so with `!`, and a reader sees where.
@@ -16,7 +18,10 @@ export default defineConfig(
       '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true }],
       // Route and hook handlers are async by Fastify's contract, whether they wait or not.
       '@typescript-eslint/require-await': 'off',
-      '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true, ignoreVoidReturningFunctions: true }],
+      '@typescript-eslint/no-confusing-void-expression': [
+        'error',
+        { ignoreArrowShorthand: true, ignoreVoidReturningFunctions: true },
+      ],
       '@typescript-eslint/switch-exhaustiveness-check': 'error',
       // The fields of a class are not what these literals are made for.
       '@typescript-eslint/no-unsafe-class-instance-assignment': 'off',

@@ -102,7 +102,10 @@ export const REQUESTS = {
     },
     strict,
   ),
-  sealGetPin: Type.Object({ pinBlock: PinBlock, from: Zone, card: Card, recipient: Type.String({ maxLength: 256 }) }, strict),
+  sealGetPin: Type.Object(
+    { pinBlock: PinBlock, from: Zone, card: Card, recipient: Type.String({ maxLength: 256 }) },
+    strict,
+  ),
   translatePinBlocks: Type.Object(
     {
       from: Zone,

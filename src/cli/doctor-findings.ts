@@ -27,7 +27,13 @@ export async function examine(config: Config): Promise<Finding[]> {
   }
   try {
     const pin = readFileSync(pinFile, 'utf8').trimEnd()
-    const settings = { address: { module, tokenLabel }, sessions, environment: config.environment, keys: config.keys, catalogue }
+    const settings = {
+      address: { module, tokenLabel },
+      sessions,
+      environment: config.environment,
+      keys: config.keys,
+      catalogue,
+    }
     const open = await openHsm(settings, pin)
     try {
       findings.push(...tokenFindings(open), ...keyFindings(open, config.keys))
@@ -47,7 +53,11 @@ function tokenFindings({ hsm, token }: OpenHsm): Finding[] {
   const oaep = oaep256 === 'native' ? 'by the token' : 'raw RSA by the token, decoded in constant time here'
   return [
     { subject: 'module', verdict: 'ok', text: token.slot.module.libraryDescription.trim() },
-    { subject: 'token', verdict: 'ok', text: `${info.label.trim()} (${info.manufacturerID.trim()} ${info.model.trim()}), logged in` },
+    {
+      subject: 'token',
+      verdict: 'ok',
+      text: `${info.label.trim()} (${info.manufacturerID.trim()} ${info.model.trim()}), logged in`,
+    },
     { subject: 'RSA-OAEP-256', verdict: 'ok', text: oaep },
     { subject: 'ECDH-ES', verdict: 'ok', text: 'Z by the token, Concat KDF in the vault' },
     { subject: 'calls', verdict: 'ok', text: `RSA ${rsa}, block ciphers and MACs ${cipher}` },

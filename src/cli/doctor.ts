@@ -22,5 +22,7 @@ export function doctorCommand(): Command {
 
 function table(findings: readonly Finding[]): string {
   const width = Math.max(...findings.map(({ subject }) => subject.length))
-  return findings.map(({ subject, verdict, text }) => `${verdict.padEnd(6)}${subject.padEnd(width + 2)}${text}\n`).join('')
+  return findings
+    .map(({ subject, verdict, text }) => `${verdict.padEnd(6)}${subject.padEnd(width + 2)}${text}\n`)
+    .join('')
 }

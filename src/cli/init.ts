@@ -33,7 +33,8 @@ async function init({ dir, module, json }: InitOptions): Promise<void> {
     }
   }
   const development = await loadDevelopment()
-  if (development === undefined) throw new CommandError(EX_UNAVAILABLE, 'this installation is for production and makes no keys')
+  if (development === undefined)
+    throw new CommandError(EX_UNAVAILABLE, 'this installation is for production and makes no keys')
   const softHsm = module ?? development.findSoftHsm()
   if (softHsm === undefined) {
     throw new CommandError(EX_UNAVAILABLE, 'SoftHSM is not installed (Debian and Ubuntu: apt-get install softhsm2)')
@@ -42,7 +43,8 @@ async function init({ dir, module, json }: InitOptions): Promise<void> {
     const setUp = await development.makeDevelopmentSetUp(dir, softHsm)
     process.stdout.write(json ? `${JSON.stringify(setUp)}\n` : summary(setUp))
   } catch (error) {
-    if (error instanceof development.FolderInUseError) throw new CommandError(EX_CANTCREAT, '--dir: the folder is not empty')
+    if (error instanceof development.FolderInUseError)
+      throw new CommandError(EX_CANTCREAT, '--dir: the folder is not empty')
     if (error instanceof HsmStartError) throw new CommandError(EX_UNAVAILABLE, error.message)
     throw error
   }
@@ -57,7 +59,10 @@ async function loadDevelopment() {
   }
 }
 
-function summary(setUp: { readonly config: string; readonly keys: readonly { id: string; algorithm: string; kcv: string }[] }): string {
+function summary(setUp: {
+  readonly config: string
+  readonly keys: readonly { id: string; algorithm: string; kcv: string }[]
+}): string {
   const keys = setUp.keys.map(({ id, algorithm, kcv }) => `  ${id.padEnd(12)} ${algorithm.padEnd(9)} KCV ${kcv}\n`)
   return `Made a development set-up, for tests only:\n${keys.join('')}Start it with: pinbridge serve --config ${setUp.config}\n`
 }

@@ -15,7 +15,9 @@ interface ServeOptions {
 /** Declares the command. */
 export function serveCommand(): Command {
   return new Command('serve')
-    .description('run the service; prints one line of JSON on standard output once it is ready, its log on standard error')
+    .description(
+      'run the service; prints one line of JSON on standard output once it is ready, its log on standard error',
+    )
     .requiredOption('--config <file>', 'the configuration', process.env['PINBRIDGE_CONFIG'])
     .option('--port <n>', 'listen on this port instead of the configured one; 0 for any free one', parsePort)
     .option('--management-port <n>', 'the same for the management listener', parsePort)

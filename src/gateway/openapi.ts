@@ -75,5 +75,7 @@ function named(value: unknown, names: ReadonlyMap<string, string>): unknown {
   const name = names.get(JSON.stringify(value))
   if (name !== undefined) return { $ref: `#/components/schemas/${name}` }
   if (Array.isArray(value)) return value.map((item) => named(item, names))
-  return Object.fromEntries(Object.entries(value as Record<string, unknown>).map(([key, member]) => [key, named(member, names)]))
+  return Object.fromEntries(
+    Object.entries(value as Record<string, unknown>).map(([key, member]) => [key, named(member, names)]),
+  )
 }

@@ -50,12 +50,7 @@ export type PublicKey =
 
 /** Why a token cannot be used; the word decides what the supervisor does next. */
 export type HsmStartFailure =
-  | 'module-unusable'
-  | 'token-absent'
-  | 'pin-refused'
-  | 'pin-tries-low'
-  | 'keys-unusable'
-  | 'self-test-failed'
+  'module-unusable' | 'token-absent' | 'pin-refused' | 'pin-tries-low' | 'keys-unusable' | 'self-test-failed'
 
 /** The token cannot be used: what is wrong, in sentences for an operator, with no secret in them. */
 export class HsmStartError extends Error {

@@ -59,7 +59,12 @@ export async function encodePin(
 /** Deciphers one PIN block and decodes it. */
 export async function decipherPin(
   hsm: Hsm,
-  input: { readonly pinBlockUnderZpk: Buffer; readonly key: KeyEntry; readonly layout: PinBlockFormat; readonly pan: Pan },
+  input: {
+    readonly pinBlockUnderZpk: Buffer
+    readonly key: KeyEntry
+    readonly layout: PinBlockFormat
+    readonly pan: Pan
+  },
   secrets: SecretScope,
 ): Promise<ClearPin> {
   const clearBlock = await hsm.decipherBlocks(input.key, input.pinBlockUnderZpk, secrets)

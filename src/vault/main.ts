@@ -40,7 +40,10 @@ async function start({ vault, config, bridgeSocket, secret }: VaultCommand): Pro
     const pin = readFileSync(config.hsm.pinFile, 'utf8').trimEnd()
     const { module, tokenLabel } = config.hsm
     const { environment, keys } = config
-    open = await openHsm({ address: { module, tokenLabel }, sessions: config.hsm.sessions, environment, keys, catalogue }, pin)
+    open = await openHsm(
+      { address: { module, tokenLabel }, sessions: config.hsm.sessions, environment, keys, catalogue },
+      pin,
+    )
   } catch (error) {
     const { reason, problems } =
       error instanceof HsmStartError ? error : new HsmStartError('module-unusable', ['hsm: the vault could not start'])

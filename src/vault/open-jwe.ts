@@ -5,13 +5,7 @@ import { CEK_BYTES } from '../jwe/algorithms.ts'
 import { checkContentForm, parseCompact, type CompactJwe } from '../jwe/compact.ts'
 import { deriveCek } from '../jwe/concat-kdf.ts'
 import { openContent } from '../jwe/content.ts'
-import {
-  checkAlgorithms,
-  checkKeyAgreement,
-  checkKeyTransport,
-  parseHeader,
-  type KeyAgreement,
-} from '../jwe/header.ts'
+import { checkAlgorithms, checkKeyAgreement, checkKeyTransport, parseHeader, type KeyAgreement } from '../jwe/header.ts'
 import type { SecretScope } from '../secret.ts'
 import type { VaultContext } from './context.ts'
 

@@ -35,7 +35,10 @@ export function createAnswerer(context: VaultContext): Answerer {
     const check = checks.get(operation)
     try {
       if (check?.(body) !== true) throw new ServiceError('ERR_REQUEST_INVALID')
-      const run = OPERATIONS[operation as Operation] as (context: VaultContext, body: unknown) => Promise<Answers[Operation]>
+      const run = OPERATIONS[operation as Operation] as (
+        context: VaultContext,
+        body: unknown,
+      ) => Promise<Answers[Operation]>
       return { id, answer: await run(context, body) }
     } catch (error) {
       // A foreign error's text may hold anything: only the class of it goes on.

@@ -83,11 +83,10 @@ export interface CallOptions {
 
 /** Starts `pinbridge serve` and waits until it says that it is ready. */
 export async function startService(setUp: DevelopmentSetUp): Promise<Service> {
-  const child = spawn(
-    NODE,
-    [CLI, 'serve', '--config', setUp.config, '--port', '0', '--management-port', '0'],
-    { stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env['PATH'] ?? '' } },
-  )
+  const child = spawn(NODE, [CLI, 'serve', '--config', setUp.config, '--port', '0', '--management-port', '0'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { PATH: process.env['PATH'] ?? '' },
+  })
   let output = ''
   child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()))
   const ready = await new Promise<ReadyLine>((resolve, reject) => {

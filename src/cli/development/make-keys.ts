@@ -28,7 +28,9 @@ export async function makeKeys(address: TokenAddress, pin: string): Promise<Deve
     const made = DEVELOPMENT_KEYS.map((planned): DevelopmentKey => {
       const entry: KeyEntry = { ...planned, version: 1, state: 'active', kcv: '', origin: 'imported' }
       if (entry.purpose === 'jwe-decrypt') {
-        return { entry: { ...entry, origin: 'generated', kcv: publicKeyKcv(generateKeyPair(token, entry, 'development')) } }
+        return {
+          entry: { ...entry, origin: 'generated', kcv: publicKeyKcv(generateKeyPair(token, entry, 'development')) },
+        }
       }
       using secrets = new SecretScope()
       const value = randomKey(entry, secrets)

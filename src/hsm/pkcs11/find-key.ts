@@ -29,7 +29,8 @@ export function findKey(
   const objectClass = role === 'private' ? graphene.ObjectClass.PRIVATE_KEY : graphene.ObjectClass.SECRET_KEY
   const handles = findHandles(session, objectClass, objectId(key, role))
   const name = role === 'retail-cbc' ? `${key.id}.cbc` : key.id
-  if (handles.length !== 1) return { problems: [`key ${name}: ${handles.length} objects carry its CKA_ID, one is needed`] }
+  if (handles.length !== 1)
+    return { problems: [`key ${name}: ${handles.length} objects carry its CKA_ID, one is needed`] }
   const handle = handles[0]!
   const read = (type: number): Buffer | undefined => readAttribute(lib, session.handle, handle, type)
 
@@ -47,7 +48,8 @@ export function findKey(
   }
   const lengthBits = secretBits(key)
   if (role === 'secret' && lengthBits > 0 && key.algorithm.startsWith('AES')) {
-    if (!equalsNumber(read(pkcs11.CKA_VALUE_LEN), lengthBits / 8)) problems.push(`key ${name}: it is not ${lengthBits} bits long`)
+    if (!equalsNumber(read(pkcs11.CKA_VALUE_LEN), lengthBits / 8))
+      problems.push(`key ${name}: it is not ${lengthBits} bits long`)
   }
   const flags = [...expectedFlags(usage), ...(key.origin === 'generated' ? GENERATED_FLAGS : [])]
   for (const [type, attribute, value] of flags) {

@@ -30,7 +30,9 @@ export function loadModule(path: string): { lib: PKCS11; module: Module } {
     module.initialize({ flags: pkcs11.CKF_OS_LOCKING_OK })
     return { lib, module }
   } catch (error) {
-    throw new HsmStartError('module-unusable', [`hsm.module: the PKCS#11 module could not be loaded (${nameOf(error)})`])
+    throw new HsmStartError('module-unusable', [
+      `hsm.module: the PKCS#11 module could not be loaded (${nameOf(error)})`,
+    ])
   }
 }
 

@@ -46,7 +46,9 @@ export async function openHsm(settings: HsmSettings, pin: string): Promise<OpenH
     const hsm = new Pkcs11Hsm(token.lib, pool, objects)
     await chooseStrategies(hsm, settings, publicKeys)
     const keys = [...objects.keys()]
-    const profiles = new Set(keys.map((key) => settings.catalogue.profileOf(key)).filter((profile) => profile !== undefined))
+    const profiles = new Set(
+      keys.map((key) => settings.catalogue.profileOf(key)).filter((profile) => profile !== undefined),
+    )
     const failed = await knownAnswerProblems(token, pool, profiles)
     for (const key of keys) {
       if (!(await checkKey(hsm, key, settings.catalogue.profileOf(key), publicKeys.get(key)))) {
@@ -80,8 +82,10 @@ export function findKeys(
     }
     const publicKey = key.purpose === 'jwe-decrypt' ? readPublicKey(token.lib, token.anchor, key) : undefined
     if (key.purpose === 'jwe-decrypt') {
-      if (publicKey === undefined) problems.push(`key ${key.id}: its public key object is missing or not ${key.algorithm}`)
-      else if (publicKeyKcv(publicKey) !== key.kcv.toUpperCase()) problems.push(`key ${key.id}: its KCV is not the catalogue's`)
+      if (publicKey === undefined)
+        problems.push(`key ${key.id}: its public key object is missing or not ${key.algorithm}`)
+      else if (publicKeyKcv(publicKey) !== key.kcv.toUpperCase())
+        problems.push(`key ${key.id}: its KCV is not the catalogue's`)
       else publicKeys.set(key, publicKey)
     }
     const signs = handles.has('secret') && (usageOf(key, 'secret', isTruncated(profile)).sign ?? false)

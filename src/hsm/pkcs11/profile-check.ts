@@ -12,7 +12,11 @@ import type { SessionPool } from './session-pool.ts'
 import { keyType, type ObjectRole } from './templates.ts'
 
 /** The profiles whose known answers do not come out, in a sentence each. */
-export async function knownAnswerProblems(token: Token, pool: SessionPool, profiles: Iterable<Profile>): Promise<string[]> {
+export async function knownAnswerProblems(
+  token: Token,
+  pool: SessionPool,
+  profiles: Iterable<Profile>,
+): Promise<string[]> {
   const problems: string[] = []
   for (const profile of profiles) {
     const good = checkProfileMessages(profile) && (await outputsMatch(token, pool, profile))

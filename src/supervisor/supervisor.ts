@@ -49,6 +49,7 @@ interface Vault {
   readonly process: ChildProcess
   ready: boolean
   replaced: boolean
+  draining: boolean
 }
 
 export class Supervisor {
@@ -189,7 +190,7 @@ export class Supervisor {
     const id = this.#nextVault++
     const secret = randomBytes(32).toString('hex')
     const child = spawnVault(this.#config)
-    const vault: Vault = { id, process: child, ready: false, replaced: false }
+    const vault: Vault = { id, process: child, ready: false, replaced: false, draining: false }
     this.#vaults.set(id, vault)
     this.#tellGateway({ type: 'admit', vault: id, secret })
     const config = vaultConfig(this.#config)
@@ -213,8 +214,9 @@ export class Supervisor {
         clearTimeout(impatience)
         this.#vaults.delete(id)
         if (!this.#stopping && !vault.replaced) this.#log.warn({ vault: id, code, signal }, 'a vault ended')
-        if (opened) void this.#refill(performance.now() - started)
-        else resolve(failure)
+        if (!opened) resolve(failure)
+        else if (vault.replaced) void this.#fill()
+        else void this.#refill(performance.now() - started)
       })
     })
   }
@@ -233,17 +235,26 @@ export class Supervisor {
     void this.#fill()
   }
 
+  /**
+   * Lets replaced vaults go as soon as enough serve without them; if they waited for the last of their successors, vaults
+   * that tire faster than that would pile up without end.
+   */
   #retireReplaced(): void {
-    const vaults = [...this.#vaults.values()]
-    if (vaults.filter((vault) => vault.ready && !vault.replaced).length < this.#wanted) return
-    for (const vault of vaults) {
-      if (vault.replaced) this.#tellGateway({ type: 'drain', vault: vault.id })
+    const serving = this.#serving()
+    const replaced = serving.filter((vault) => vault.replaced)
+    for (const vault of replaced.slice(0, Math.max(0, serving.length - this.#wanted))) {
+      vault.draining = true
+      this.#tellGateway({ type: 'drain', vault: vault.id })
     }
   }
 
+  #serving(): Vault[] {
+    return [...this.#vaults.values()].filter((vault) => vault.ready && !vault.draining)
+  }
+
   #announce(): void {
-    const vaults = [...this.#vaults.values()]
-    if (this.#announced || vaults.length < this.#wanted || !vaults.every((vault) => vault.ready)) return
+    const vaults = this.#serving()
+    if (this.#announced || vaults.length < this.#wanted) return
     this.#announced = true
     const { api, management } = this.#config.listeners
     this.#events.onReady({

@@ -1,0 +1,183 @@
+/**
+ * The promise of design section 2: after any traffic no clear PIN block stands in the gateway's memory, and none in an idle
+ * vault's. Looked at from outside, by /proc/PID/mem, with PINs and PANs that no chance repeats.
+ */
+import { spawn } from 'node:child_process'
+import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parse } from 'yaml'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { bytesNeedles, halvesNeedles, pinNeedles, scanMemory, summary, type Finding, type Needle } from '../support/memory.ts'
+import { flipBit, openEc, sealTo } from '../support/node-jwe.ts'
+import { CHANGE, clearBlock, iso0, newPan, newPin, openIssuer, TO, type Issuer } from './routes/issuer.ts'
+
+const ROUNDS = 25
+const IDLE_MS = 500
+
+let issuer: Issuer
+/** Clear PIN blocks and PINs: nowhere, once the vaults are idle. */
+const clearPins: Needle[] = []
+/** CEKs and shared secrets: as short-lived as the PINs under them. */
+const contentKeys: Needle[] = []
+/** What was found in each process. */
+const found = new Map<string, readonly Finding[]>()
+let requests = 0
+
+beforeAll(async () => {
+  issuer = await openIssuer()
+  for (let round = 0; round < ROUNDS; round++) await Promise.all(mixedTraffic().map((send) => send()))
+  await sleep(IDLE_MS)
+  // One pass a process: reading a memory takes longer than looking for one secret more.
+  const { gateway, vaults } = issuer.service.ready
+  found.set('gateway', scanMemory(gateway, [...clearPins, ...contentKeys, ...keyMaterial()]).findings)
+  for (const [i, pid] of vaults.entries()) found.set(`vault ${i}`, scanMemory(pid, [...clearPins, ...contentKeys]).findings)
+})
+afterAll(() => issuer?.close())
+
+/** One card with a PIN of its own, whose every clear form is then looked for. */
+function card() {
+  const [pin, pan] = [newPin(12), newPan()]
+  clearPins.push(
+    ...bytesNeedles('clear ISO-0 block', Buffer.from(clearBlock('ISO-0', pin, pan), 'hex')),
+    ...bytesNeedles('clear SECCOS block', Buffer.from(clearBlock('SECCOS', pin, pan), 'hex')),
+    ...pinNeedles('PIN', pin),
+  )
+  return { pin, pan, card: { pan, panSequenceNumber: '01', expiry: '3012' } }
+}
+
+function note(what: string, { cek, z }: { cek: Buffer; z: Buffer }): void {
+  contentKeys.push(...halvesNeedles(`CEK of ${what}`, cek))
+  if (z.length > 0) contentKeys.push(...halvesNeedles(`Z of ${what}`, z))
+}
+
+/** Every route once, good and bad, each with its own card; the answer's status is part of the claim that it was reached. */
+function mixedTraffic(): (() => Promise<void>)[] {
+  const post = async (expected: number, path: string, body: object) => {
+    const answer = await issuer.post(path, body)
+    requests++
+    expect({ path, status: answer.status }).toEqual({ path, status: expected })
+    return answer.json
+  }
+  const set = (kid: 'jwe-ec' | 'jwe-rsa', expected: number, spoil = (jwe: string) => jwe) => async () => {
+    const { pin, pan, card: onCard } = card()
+    const made = sealTo(iso0(pin, pan), issuer.jwk(kid))
+    note(`pin/set ${kid}`, made)
+    await post(expected, '/v1/pin/set', { type: 'ISO0', encryptedPinBlock: spoil(made.compact), card: onCard, to: TO })
+  }
+  const setSeccos = (expected: number, counter: string) => async () => {
+    const { pin, pan, card: onCard } = card()
+    const made = sealTo(JSON.stringify(issuer.seccos({ pan, panSequenceNumber: '01', pin, ...CHANGE })), issuer.jwk('jwe-ec'))
+    note('pin/set SECCOS', made)
+    await post(expected, '/v1/pin/set', {
+      type: '3DES_SECCOS',
+      encryptedPinBlock: made.compact,
+      card: onCard,
+      change: { ...CHANGE, counter },
+      to: TO,
+      issue: { prw: 'prw', mac: 'pin-mac' },
+    })
+  }
+  const get = (format: 'ISO-0' | 'ISO-1' | 'ISO-3') => async () => {
+    const { pin, pan, card: onCard } = card()
+    const pinBlock = issuer.block('zpk-in', format, pin, pan)
+    const body = { pinBlock, from: { key: 'zpk-in', format }, card: onCard, recipient: issuer.recipient.kid }
+    const { encryptedPinBlock } = await post(200, '/v1/pin/get', body)
+    note('pin/get', openEc(encryptedPinBlock, issuer.recipient.privateJwk))
+  }
+  const block = (expected: number, path: string, more: object) => async () => {
+    const { pin, pan, card: onCard } = card()
+    const from = { key: 'zpk-in', format: 'ISO-0' }
+    // A card of another PAN makes the block invalid only after it was deciphered.
+    const shown = expected === 422 ? { ...onCard, pan: newPan() } : onCard
+    await post(expected, path, { pinBlock: issuer.block('zpk-in', 'ISO-0', pin, pan), from, card: shown, ...more })
+  }
+  return [
+    set('jwe-ec', 200),
+    set('jwe-rsa', 200),
+    set('jwe-ec', 422, (jwe) => flipBit(jwe, 3)),
+    set('jwe-rsa', 422, (jwe) => flipBit(jwe, 4)),
+    setSeccos(200, CHANGE.counter),
+    setSeccos(422, '0004'),
+    get('ISO-0'),
+    get('ISO-3'),
+    block(200, '/v1/pin-blocks/translate', { to: { key: 'zpk-out', format: 'ISO-3' } }),
+    block(422, '/v1/pin-blocks/translate', { to: TO }),
+    block(200, '/v1/prw/generate', { key: 'prw', change: CHANGE }),
+    block(200, '/v1/prw/generate', { key: 'prw-aes' }),
+    block(200, '/v1/prw/verify', { key: 'prw', change: CHANGE, prw: '00'.repeat(8) }),
+    block(422, '/v1/prw/verify', { key: 'prw', change: CHANGE, prw: '00'.repeat(8) }),
+  ]
+}
+
+describe('the scanner', () => {
+  /** Holds SHA-256 of what it reads, in all forms; wipes the bytes when told. */
+  const HOLDER = `
+    const { createHash } = require('node:crypto')
+    const held = new Uint8Array(new ArrayBuffer(4096))
+    process.stdin.once('data', (seed) => {
+      const digest = createHash('sha256').update(seed.subarray(0, 32)).digest()
+      held.set(digest, 1000)
+      digest.fill(0)
+      process.stdin.once('data', () => { held.fill(0); process.stdout.write('2') })
+      process.stdout.write('1')
+    })`
+
+  it('finds a secret that another process holds, and not once it is wiped', async () => {
+    const holder = spawn(process.execPath, ['-e', HOLDER], { stdio: ['pipe', 'pipe', 'inherit'] })
+    try {
+      const seed = randomBytes(32)
+      const secret = createHash('sha256').update(seed).digest()
+      const needles = [...bytesNeedles('planted', secret.subarray(0, 8)), ...pinNeedles('never there', '904817263554')]
+      holder.stdin.write(seed)
+      await once(holder.stdout, 'data')
+      const held = scanMemory(holder.pid!, needles)
+      expect(held.bytes).toBeGreaterThan(10 << 20)
+      // Perhaps more than one: what the digest left on its way stays, which is the reason for this file.
+      expect(held.findings.map(({ what }) => what)).toContain('planted')
+      expect(held.findings.map(({ what }) => what)).not.toContain('never there')
+      holder.stdin.write('wipe')
+      await once(holder.stdout, 'data')
+      const wiped = scanMemory(holder.pid!, needles).findings
+      expect(wiped.length).toBeLessThan(held.findings.length)
+    } finally {
+      holder.kill()
+    }
+  })
+
+  it('finds a certificate of the service in its gateway, so it reads the right processes', () => {
+    const { ca } = issuer.service.setUp
+    const line = readFileSync(ca, 'utf8').split('\n')[3]!
+    const { findings } = scanMemory(issuer.service.ready.gateway, [{ what: 'CA', bytes: Buffer.from(line) }])
+    expect(findings.length).toBeGreaterThan(0)
+  })
+})
+
+describe('after some hundred requests', () => {
+  it('has sent them all', () => {
+    expect(requests).toBe(ROUNDS * 14)
+    expect(clearPins.length).toBe(ROUNDS * 14 * 14)
+  })
+
+  it('the gateway holds no clear PIN block, no PIN, no CEK, no Z, no key value and not the HSM PIN', () => {
+    expect(summary(found.get('gateway')!)).toEqual({})
+  })
+
+  it('no idle vault holds a clear PIN block, a PIN, a CEK or a Z', () => {
+    const { vaults } = issuer.service.ready
+    expect(vaults.length).toBeGreaterThan(0)
+    for (const [i] of vaults.entries()) expect(summary(found.get(`vault ${i}`)!)).toEqual({})
+  })
+})
+
+/** The key values and the HSM PIN. */
+function keyMaterial(): Needle[] {
+  const { pinFile } = parse(readFileSync(issuer.service.setUp.config, 'utf8')).hsm
+  const hsmPin = readFileSync(pinFile, 'utf8').trimEnd()
+  return [
+    { what: 'HSM PIN', bytes: Buffer.from(hsmPin) },
+    { what: 'HSM PIN (UTF-16)', bytes: Buffer.from(hsmPin, 'utf16le') },
+    ...Object.entries(issuer.keys).flatMap(([id, value]) => bytesNeedles(`key ${id}`, Buffer.from(value, 'hex'))),
+  ]
+}

@@ -1,0 +1,125 @@
+import { randomInt } from 'node:crypto'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { expectOneAnswer, expectProblem, newPan, newPin, openIssuer, type Issuer } from './issuer.ts'
+
+let issuer: Issuer
+beforeAll(async () => {
+  issuer = await openIssuer()
+})
+afterAll(() => issuer?.close())
+
+const ZONE_FORMATS = ['ISO-0', 'ISO-1', 'ISO-3'] as const
+
+function translate(pinBlock: string, from: object, to: object, pan: string) {
+  return issuer.post('/v1/pin-blocks/translate', { pinBlock, from, to, card: { pan } })
+}
+
+describe('pin-blocks/translate', () => {
+  for (const from of ZONE_FORMATS) {
+    for (const to of ZONE_FORMATS.filter((format) => format !== 'ISO-1' || from === 'ISO-1')) {
+      it(`keeps PIN and PAN from ${from} to ${to}, from zpk-in and from zpk-out to itself`, async () => {
+        for (const key of ['zpk-in', 'zpk-out']) {
+          const [pin, pan] = [newPin(randomInt(4, 13)), newPan(randomInt(12, 20))]
+          const pinBlock = issuer.block(key, from, pin, pan)
+          for (const text of [pinBlock, pinBlock.toLowerCase()]) {
+            const answer = await translate(text, { key, format: from }, { key: 'zpk-out', format: to }, pan)
+            expect(answer.status).toBe(200)
+            const { kcv } = issuer.service.setUp.keys.find(({ id }) => id === 'zpk-out')!
+            expect(answer.json).toEqual({
+              pinBlock: expect.stringMatching(/^[0-9A-F]{16}$/),
+              format: to,
+              key: { id: 'zpk-out', version: 1, kcv },
+            })
+            expect(issuer.pinOf('zpk-out', to, answer.json.pinBlock, pan)).toBe(pin)
+          }
+        }
+      })
+    }
+  }
+
+  it('draws fresh filler for formats 1 and 3', async () => {
+    for (const format of ['ISO-1', 'ISO-3']) {
+      const pan = newPan()
+      const pinBlock = issuer.block('zpk-in', 'ISO-1', '1234', pan)
+      const again = () => translate(pinBlock, { key: 'zpk-in', format: 'ISO-1' }, { key: 'zpk-out', format }, pan)
+      const blocks = [await again(), await again(), await again()].map((answer) => answer.json.pinBlock)
+      expect(new Set(blocks).size).toBe(3)
+    }
+  })
+
+  it('takes a SECCOS block to formats 0 and 3 and back, for a client that holds that grant', async () => {
+    const [pin, pan] = ['271828', newPan()]
+    const seccos = { key: 'seccos-pin', format: 'SECCOS' }
+    for (const format of ['ISO-0', 'ISO-3'] as const) {
+      const zone = { key: 'zpk-out', format }
+      const out = await translate(issuer.block('seccos-pin', 'SECCOS', pin, pan), seccos, zone, pan)
+      expect(issuer.pinOf('zpk-out', format, out.json.pinBlock, pan)).toBe(pin)
+      const back = await translate(out.json.pinBlock, zone, seccos, pan)
+      expect(issuer.pinOf('seccos-pin', 'SECCOS', back.json.pinBlock, pan)).toBe(pin)
+    }
+  })
+
+  it('refuses every way to format 1 from a format that binds a PAN, and from SECCOS: 403 ERR_TRANSLATION_FORBIDDEN', async () => {
+    const pan = newPan()
+    const to = { key: 'zpk-out', format: 'ISO-1' }
+    const answers = [
+      await translate(issuer.block('zpk-in', 'ISO-0', '1234', pan), { key: 'zpk-in', format: 'ISO-0' }, to, pan),
+      await translate(issuer.block('zpk-in', 'ISO-3', '1234', pan), { key: 'zpk-in', format: 'ISO-3' }, to, pan),
+      await translate(issuer.block('seccos-pin', 'SECCOS', '1234', pan), { key: 'seccos-pin', format: 'SECCOS' }, to, pan),
+      await translate('00'.repeat(16), { key: 'zpk-aes', format: 'ISO-4' }, to, pan),
+    ]
+    expectOneAnswer(answers, 403, 'ERR_TRANSLATION_FORBIDDEN')
+  })
+
+  it('refuses a wrong direction, an unlisted format, another purpose and an unknown key with one 403 ERR_KEY_USE_FORBIDDEN', async () => {
+    const pan = newPan()
+    const pinBlock = issuer.block('zpk-in', 'ISO-0', '1234', pan)
+    const zpkIn = { key: 'zpk-in', format: 'ISO-0' }
+    const zpkOut = { key: 'zpk-out', format: 'ISO-0' }
+    const from = (key: string, format = 'ISO-0') => translate(pinBlock, { key, format }, zpkOut, pan)
+    const to = (key: string, format = 'ISO-0') => translate(pinBlock, zpkIn, { key, format }, pan)
+    expectOneAnswer(
+      [
+        await to('zpk-in'),
+        await to('zpk-aes'),
+        await to('zpk-out', 'ISO-4'),
+        await to('zpk-none'),
+        await to('prw'),
+        await to('pin-mac'),
+        await to('prw-aes'),
+        await to('jwe-rsa'),
+        await to('seccos-pin'),
+        await to('zpk-out', 'SECCOS'),
+        await from('zpk-none'),
+        await from('zpk-aes'),
+        await from('seccos-pin'),
+        await from('zpk-in', 'SECCOS'),
+        await from('pin-mac-aes'),
+        await from('jwe-ec'),
+      ],
+      403,
+      'ERR_KEY_USE_FORBIDDEN',
+    )
+  })
+
+  it.each([
+    ['16 bytes in format 0', { pinBlock: '00'.repeat(16) }],
+    ['8 bytes in format 4', { from: { key: 'zpk-aes', format: 'ISO-4' } }],
+    ['an odd number of hex digits', { pinBlock: '0'.repeat(15) }],
+    ['no hex', { pinBlock: '0'.repeat(15) + 'G' }],
+    ['a PAN of 11 digits', { card: { pan: '40000012345' } }],
+    ['a PAN of 20 digits', { card: { pan: '40000012345678991234' } }],
+    ['a PAN that begins with 0', { card: { pan: '0000001234567899' } }],
+    ['a PAN that is a number', { card: { pan: 4000001234567899 } }],
+    ['a format that does not exist', { to: { key: 'zpk-out', format: 'ISO-2' } }],
+    ['a format in another case', { to: { key: 'zpk-out', format: 'iso-0' } }],
+    ['an unknown member', { force: true }],
+    ['an unknown member of a zone', { to: { key: 'zpk-out', format: 'ISO-0', version: 1 } }],
+    ['no target', { to: undefined }],
+  ])('refuses %s with 400 ERR_REQUEST_INVALID', async (_what, more) => {
+    const pan = newPan()
+    const zone = { key: 'zpk-out', format: 'ISO-0' }
+    const body = { pinBlock: issuer.block('zpk-out', 'ISO-0', '1234', pan), from: zone, to: zone, card: { pan }, ...more }
+    expectProblem(await issuer.post('/v1/pin-blocks/translate', body), 400, 'ERR_REQUEST_INVALID')
+  })
+})

@@ -1,7 +1,7 @@
 /** What `doctor` finds out: each line is one thing that is right, worth knowing, or wrong. */
 import { readFileSync } from 'node:fs'
-import { profilesOf } from '../config.ts'
-import type { Config, KeyEntry } from '../config-schema.ts'
+import { profilesOf } from '../config/config.ts'
+import type { Config, KeyEntry } from '../config/schema.ts'
 import { HsmStartError } from '../hsm/hsm.ts'
 import { KeyCatalogue } from '../hsm/key-catalogue.ts'
 import { openHsm, type OpenHsm } from '../hsm/pkcs11/open-hsm.ts'

@@ -1,6 +1,6 @@
 /** `pinbridge doctor`: checks module, token, login, keys, mechanisms and profiles, and says of each what is right or what to do. */
 import { Command } from 'commander'
-import { loadConfig } from '../config.ts'
+import { loadConfig } from '../config/config.ts'
 import type { Finding } from './doctor-findings.ts'
 
 const EX_UNAVAILABLE = 69

@@ -1,7 +1,7 @@
 /** `pinbridge serve`: runs the service until it is told to stop. */
 import { tmpdir } from 'node:os'
 import { Command, InvalidArgumentError } from 'commander'
-import { loadConfig } from '../config.ts'
+import { loadConfig } from '../config/config.ts'
 import { createLog } from '../log.ts'
 import { HARDENING_FLAGS } from '../supervisor/spawn.ts'
 import { Supervisor } from '../supervisor/supervisor.ts'

@@ -4,7 +4,7 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Server } from 'node:https'
 import type { Bridge, PublicJwk } from '../bridge/contract.ts'
-import type { GatewayConfig } from '../config-schema.ts'
+import type { GatewayConfig } from '../config/schema.ts'
 import type { GuardedCall } from './guarded-call.ts'
 
 /** The API's Fastify instance. */

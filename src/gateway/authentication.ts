@@ -2,7 +2,7 @@
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import type { X509Certificate } from 'node:crypto'
-import type { ClientEntry } from '../config-schema.ts'
+import type { ClientEntry } from '../config/schema.ts'
 
 /** Finds the client behind a connection; undefined if its certificate names none, or more than one. */
 export type Identify = (socket: Duplex) => ClientEntry | undefined

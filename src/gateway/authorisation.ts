@@ -5,7 +5,7 @@
  * cover half of it do not add up. The vault applies the key's own rules besides.
  */
 import { ServiceError } from '../errors.ts'
-import type { ClientEntry, GrantableOperation } from '../config-schema.ts'
+import type { ClientEntry, GrantableOperation } from '../config/schema.ts'
 import type { HasRawRequest } from './request-context.ts'
 import { contextOf } from './request-context.ts'
 

@@ -5,7 +5,7 @@
  * Cards, blocks and JWEs are counted under HMAC-SHA-256 with a key of this process: neither a dump nor a metric gives them.
  */
 import { createHmac, randomBytes } from 'node:crypto'
-import type { GatewayConfig } from '../config-schema.ts'
+import type { GatewayConfig } from '../config/schema.ts'
 import { createGuessBudget } from './guess-budget.ts'
 import { createPanVariation } from './pan-variation.ts'
 

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs'
 import { createServer, type AddressInfo, type Server } from 'node:net'
 import { VaultPool } from '../bridge/vault-pool.ts'
-import type { GatewayConfig } from '../config-schema.ts'
+import type { GatewayConfig } from '../config/schema.ts'
 import { createLog } from '../log.ts'
 import type { GatewayCommand, GatewayReport } from '../supervisor/messages.ts'
 import { buildApi, buildManagement } from './app.ts'

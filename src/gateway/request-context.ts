@@ -1,7 +1,7 @@
 /** What the gateway knows of one request while it lasts: kept beside the request, so that nothing of it is logged by accident. */
 import { performance } from 'node:perf_hooks'
 import type { IncomingMessage } from 'node:http'
-import type { ClientEntry } from '../config-schema.ts'
+import type { ClientEntry } from '../config/schema.ts'
 import type { ErrorCode, ErrorDetail } from '../errors.ts'
 
 /** Anything that carries node's own request: a FastifyRequest of whatever generics. */

@@ -1,6 +1,6 @@
 /** One record per request, built from listed members only: never a URL, a query, a header or a body. */
 import { performance } from 'node:perf_hooks'
-import type { GatewayConfig } from '../config-schema.ts'
+import type { GatewayConfig } from '../config/schema.ts'
 import type { Logger } from '../log.ts'
 import { traceIdOf } from './correlation.ts'
 import type { Metrics } from './metrics.ts'

@@ -1,7 +1,7 @@
 /** The options of both listeners' Fastify instances, each limit explicit. */
 import { constants, randomUUID } from 'node:crypto'
 import type { ServerOptions } from 'node:https'
-import type { GatewayConfig } from '../config-schema.ts'
+import type { GatewayConfig } from '../config/schema.ts'
 
 /** The largest body of a route that works on one card: a JWE of 8192 characters and what stands beside it, with room. */
 export const BODY_LIMIT_BYTES = 64 * 1024

@@ -3,7 +3,7 @@
  *
  * Keys stay inside; only their results come out. Every method throws a ServiceError of the closed set and nothing else.
  */
-import type { KeyEntry } from '../config-schema.ts'
+import type { KeyEntry } from '../config/schema.ts'
 import type { MacAlgorithm } from '../pin-change/profile.ts'
 import type { SecretScope } from '../secret.ts'
 

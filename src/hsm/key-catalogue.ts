@@ -2,7 +2,7 @@
  * The key catalogue: which configured key may do what. Purpose, direction, use, format and profile are enforced here, in
  * the vault, before the HSM is touched; every refusal is ERR_KEY_USE_FORBIDDEN, as for a key that does not exist.
  */
-import type { KeyEntry } from '../config-schema.ts'
+import type { KeyEntry } from '../config/schema.ts'
 import type { KeyRef, Zone } from '../bridge/contract.ts'
 import { ServiceError } from '../errors.ts'
 import { jwkThumbprint } from '../key-block/kcv.ts'

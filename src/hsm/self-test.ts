@@ -4,7 +4,7 @@
  */
 import { createECDH, createPublicKey, constants, publicEncrypt, randomBytes } from 'node:crypto'
 import { decodeHex, equalConstantTime } from '../bytes.ts'
-import type { KeyEntry } from '../config-schema.ts'
+import type { KeyEntry } from '../config/schema.ts'
 import type { Profile } from '../pin-change/profile.ts'
 import { SecretScope } from '../secret.ts'
 import type { Hsm, PublicKey } from './hsm.ts'

@@ -1,5 +1,5 @@
 /** What the supervisor and its children say to each other over node's own process channel; never a secret of a request. */
-import type { GatewayConfig, VaultConfig } from '../config-schema.ts'
+import type { GatewayConfig, VaultConfig } from '../config/schema.ts'
 import type { HsmStartFailure } from '../hsm/hsm.ts'
 
 /** To the gateway. */

@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { dirname, extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { Config } from '../config-schema.ts'
+import type { Config } from '../config/schema.ts'
 
 /** The built code, and the packages it imports: all that a child reads of the installation. */
 const CODE = dirname(dirname(fileURLToPath(import.meta.url)))

@@ -1,6 +1,6 @@
 /** From PIN blocks under a zone key to clear PINs and back; clear values are in slices of the operation's scope. */
 import { decodeHex } from '../bytes.ts'
-import type { KeyEntry } from '../config-schema.ts'
+import type { KeyEntry } from '../config/schema.ts'
 import { ServiceError } from '../errors.ts'
 import type { Hsm } from '../hsm/hsm.ts'
 import { parsePan, type Pan } from '../pin/pan.ts'

@@ -1,6 +1,6 @@
 /** What every operation works with: the HSM, the rules of the vault's own configuration, and nothing of a request. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
-import type { D1Profile, Recipient, VaultConfig } from '../config-schema.ts'
+import type { D1Profile, Recipient, VaultConfig } from '../config/schema.ts'
 import { ServiceError } from '../errors.ts'
 import type { Hsm } from '../hsm/hsm.ts'
 import type { KeyCatalogue } from '../hsm/key-catalogue.ts'

@@ -1,6 +1,6 @@
 /** Opens a JWE with a private key that stays in the HSM: every rule of form and binding first, the HSM after them. */
 import { ServiceError } from '../errors.ts'
-import type { KeyEntry } from '../config-schema.ts'
+import type { KeyEntry } from '../config/schema.ts'
 import { CEK_BYTES } from '../jwe/algorithms.ts'
 import { checkContentForm, parseCompact, type CompactJwe } from '../jwe/compact.ts'
 import { deriveCek } from '../jwe/concat-kdf.ts'

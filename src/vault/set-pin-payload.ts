@@ -1,7 +1,7 @@
 /** The decrypted payload of a pin/set, read as bytes: its members' names come from the D1 profile, its values never become strings. */
 import { decodeHexBytes, equalConstantTime } from '../bytes.ts'
 import type { Change } from '../bridge/contract.ts'
-import type { D1Profile } from '../config-schema.ts'
+import type { D1Profile } from '../config/schema.ts'
 import { ServiceError } from '../errors.ts'
 import { readMembers, type JsonMember } from '../json-bytes.ts'
 import type { SecretScope } from '../secret.ts'

@@ -6,7 +6,16 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { bytesCanary, digitsCanary, findCanaries, textCanary, type Canary } from '../support/canaries.ts'
 import { flipBit, openEc, sealEc, sealRsa, withPart, type MadeJwe } from '../support/node-jwe.ts'
 import type { Answer, CallOptions } from '../support/service.ts'
-import { CHANGE, clearBlock, expectSameProcesses, newPan, newPin, openIssuer, TO, type Issuer } from './routes/issuer.ts'
+import {
+  CHANGE,
+  clearBlock,
+  expectSameProcesses,
+  newPan,
+  newPin,
+  openIssuer,
+  TO,
+  type Issuer,
+} from './routes/issuer.ts'
 
 let issuer: Issuer
 /** Every answer, its status line and headers with it. */
@@ -30,7 +39,10 @@ beforeAll(async () => {
     bytesCanary('clear ISO-0 block', Buffer.from(clearBlock('ISO-0', PIN, PAN), 'hex')),
     bytesCanary('clear SECCOS block', Buffer.from(clearBlock('SECCOS', PIN, PAN), 'hex')),
     bytesCanary('bad clear block', Buffer.from(BAD_CLEAR, 'hex')),
-    textCanary('HSM PIN', readFileSync(parse(readFileSync(issuer.service.setUp.config, 'utf8')).hsm.pinFile, 'utf8').trimEnd()),
+    textCanary(
+      'HSM PIN',
+      readFileSync(parse(readFileSync(issuer.service.setUp.config, 'utf8')).hsm.pinFile, 'utf8').trimEnd(),
+    ),
     ...Object.entries(issuer.keys).map(([id, value]) => bytesCanary(`key ${id}`, Buffer.from(value, 'hex'))),
   )
   await everything()
@@ -76,7 +88,14 @@ async function everything(): Promise<void> {
   await set(jwe(sealEc(payload, issuer.jwk('jwe-ec'), { header: { alg: `ECDH-${PIN}` } })))
   await set(jwe(sealEc(payload, issuer.jwk('jwe-ec'), { header: { kid: PAN } })))
   await set(jwe(sealEc(payload, issuer.jwk('jwe-ec'), { header: { [PIN]: block, crit: [PAN] } })))
-  for (const text of [PIN, block, `{"pinBlock":"${block}","pinBlock":"${block}"}`, `{"${PIN}":"${PAN}"}`, `{"pinBlock":"${PIN}"}`]) await set(ec(text))
+  for (const text of [
+    PIN,
+    block,
+    `{"pinBlock":"${block}","pinBlock":"${block}"}`,
+    `{"${PIN}":"${PAN}"}`,
+    `{"pinBlock":"${PIN}"}`,
+  ])
+    await set(ec(text))
   await set(ec(JSON.stringify({ pinBlock: BAD_CLEAR })))
   await set(ec(), { card: { ...card, pan: newPan() } })
   await set(ec(), { type: PIN })
@@ -107,20 +126,36 @@ async function everything(): Promise<void> {
   for (const [route, body] of Object.entries(routes)) {
     const path = `/v1/${route}`
     const answer = await send('POST', path, body)
-    if (route === 'pin/get') jwe({ compact: '', parts: ['', '', '', '', ''], ...openEc(answer.json.encryptedPinBlock, issuer.recipient.privateJwk) })
+    if (route === 'pin/get')
+      jwe({
+        compact: '',
+        parts: ['', '', '', '', ''],
+        ...openEc(answer.json.encryptedPinBlock, issuer.recipient.privateJwk),
+      })
     if (!route.startsWith('mac')) await send('POST', path, { ...body, pinBlock: bad })
     await send('POST', path, { ...body, pinBlock: block.slice(1) })
     await send('POST', path, { ...body, [PIN]: PAN })
     await send('POST', path, { ...body, card: { pan: `${PAN}${PIN}` } })
-    await send('POST', path, { ...body, ...(route.startsWith('mac') ? {} : { from: { key: PIN, format: 'ISO-0' } }), key: PAN, recipient: PIN })
+    await send('POST', path, {
+      ...body,
+      ...(route.startsWith('mac') ? {} : { from: { key: PIN, format: 'ISO-0' } }),
+      key: PAN,
+      recipient: PIN,
+    })
     await send('POST', path, { ...body, ...('from' in body ? { from: { key: PAN, format: 'ISO-0' } } : { key: PAN }) })
     await send('POST', path, JSON.stringify(body).slice(0, -1))
     await send('POST', path, body, { client: 'auditor' })
     await send('GET', path)
   }
-  await send('POST', '/v1/pin-blocks/translate', { pinBlock: good, from, to: { key: 'zpk-out', format: 'ISO-1' }, card })
+  await send('POST', '/v1/pin-blocks/translate', {
+    pinBlock: good,
+    from,
+    to: { key: 'zpk-out', format: 'ISO-1' },
+    card,
+  })
   // The third PAN under one block is refused and alarmed: the alarm must not name them.
-  for (const pan of [newPan(), newPan(), newPan()]) await send('POST', '/v1/pin/get', { ...routes['pin/get'], card: { pan } })
+  for (const pan of [newPan(), newPan(), newPan()])
+    await send('POST', '/v1/pin/get', { ...routes['pin/get'], card: { pan } })
   await send('GET', '/v1/jwks')
   await send('GET', '/v1/keys')
   await send('GET', `/v1/${PIN}/${PAN}`)
@@ -133,7 +168,9 @@ describe('the search', () => {
     expect(canaries.length).toBeGreaterThan(40)
     for (const canary of canaries) {
       for (const text of canary.texts) expect(findCanaries(`{"msg":"x${text}y"}`, [canary])).toEqual([canary.what])
-      expect(findCanaries(canary.texts.find((text) => /^[0-9a-f]+$/.test(text))!.toUpperCase(), [canary])).toEqual([canary.what])
+      expect(findCanaries(canary.texts.find((text) => /^[0-9a-f]+$/.test(text))!.toUpperCase(), [canary])).toEqual([
+        canary.what,
+      ])
     }
     const planted = Buffer.from(`some text, then ${PIN} and more`)
     for (const encoding of ['utf8', 'hex', 'base64', 'base64url'] as const) {

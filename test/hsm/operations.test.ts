@@ -8,7 +8,7 @@ import {
   randomBytes,
 } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { KeyEntry } from '../../src/config-schema.ts'
+import type { KeyEntry } from '../../src/config/schema.ts'
 import type { PublicKey } from '../../src/hsm/hsm.ts'
 import { pointOf } from '../../src/hsm/self-test.ts'
 import { SecretScope } from '../../src/secret.ts'

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import pkcs11 from 'pkcs11js'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { KeyEntry } from '../../src/config-schema.ts'
+import type { KeyEntry } from '../../src/config/schema.ts'
 import { agreed } from '../support/oracles.ts'
 import { makeSoftHsm, type Opened, type SoftHsm } from '../support/soft-hsm.ts'
 

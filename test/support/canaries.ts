@@ -12,7 +12,13 @@ const MIN_CHARACTERS = 8
 /** A secret that is bytes: hex of either case, base64, base64url, and the list of numbers that JSON makes of a Buffer. */
 export function bytesCanary(what: string, bytes: Buffer): Canary {
   const list = [...bytes].join(',')
-  const texts = [bytes.toString('hex'), ...base64Inside(bytes), list, list.replaceAll(',', ', '), bytes.toString('latin1')]
+  const texts = [
+    bytes.toString('hex'),
+    ...base64Inside(bytes),
+    list,
+    list.replaceAll(',', ', '),
+    bytes.toString('latin1'),
+  ]
   return { what, texts: usable(what, texts) }
 }
 
@@ -43,7 +49,9 @@ export function findCanaries(text: string, canaries: readonly Canary[]): string[
 function base64Inside(bytes: Buffer): string[] {
   return [0, 1, 2].flatMap((before) => {
     const start = before === 0 ? 0 : before + 1
-    const encoded = Buffer.concat([Buffer.alloc(before), bytes]).toString('base64').replaceAll('=', '')
+    const encoded = Buffer.concat([Buffer.alloc(before), bytes])
+      .toString('base64')
+      .replaceAll('=', '')
     const whole = Math.floor(((before + bytes.length) * 8) / 6)
     const text = encoded.slice(start, whole)
     return [text, text.replaceAll('+', '-').replaceAll('/', '_')]

@@ -45,7 +45,12 @@ export function scanMemory(pid: number, needles: readonly Needle[]): { findings:
         total += Math.min(bytes.length, CHUNK_BYTES)
         index.search(bytes, (needle, offset) => {
           if (offset >= CHUNK_BYTES) return
-          findings.push({ what: needle.what, where, place: `${(at - start + offset).toString(16)} of ${(end - start).toString(16)}`, around: surroundings(bytes, offset, needle) })
+          findings.push({
+            what: needle.what,
+            where,
+            place: `${(at - start + offset).toString(16)} of ${(end - start).toString(16)}`,
+            around: surroundings(bytes, offset, needle),
+          })
         })
       }
     }
@@ -141,7 +146,11 @@ function* readableMappings(pid: number): Generator<{ start: number; end: number;
     const [, start, end, permissions, inode, name] = /^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ (\d+) *(.*)$/.exec(line)!
     if (!permissions!.startsWith('r') || UNREADABLE.has(name!)) continue
     if (permissions![1] !== 'w' && inode !== '0') continue
-    yield { start: Number.parseInt(start!, 16), end: Number.parseInt(end!, 16), where: `${name || 'anonymous'} ${permissions}` }
+    yield {
+      start: Number.parseInt(start!, 16),
+      end: Number.parseInt(end!, 16),
+      where: `${name || 'anonymous'} ${permissions}`,
+    }
   }
 }
 

@@ -199,10 +199,12 @@ function pointOf({ x = '', y = '' }: NodeJwk): Buffer {
 }
 
 /** RFC 7518 section 4.6.2, one round for 256 bits. */
-function concatKdf(z: Buffer, algorithm: string, apu = Buffer.alloc(0), apv = Buffer.alloc(0)): Buffer {
+function concatKdf(z: Buffer, algorithm: string, apu: Buffer = Buffer.alloc(0), apv: Buffer = Buffer.alloc(0)): Buffer {
   const field = (bytes: Buffer) => [uint32(bytes.length), bytes]
   const info = [...field(Buffer.from(algorithm)), ...field(apu), ...field(apv), uint32(256)]
-  return createHash('sha256').update(Buffer.concat([uint32(1), z, ...info])).digest()
+  return createHash('sha256')
+    .update(Buffer.concat([uint32(1), z, ...info]))
+    .digest()
 }
 
 function uint32(value: number): Buffer {

@@ -112,7 +112,7 @@ export async function startService(setUp: DevelopmentSetUp): Promise<Service> {
   const send = async (dispatcher: Agent, url: string, method: string, body: unknown, headers = {}): Promise<Answer> => {
     const answer = await request(url, {
       dispatcher,
-      method: method as Dispatcher.HttpMethod,
+      method: method,
       headers: { ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
       body: body === undefined ? null : typeof body === 'string' || Buffer.isBuffer(body) ? body : JSON.stringify(body),
     })

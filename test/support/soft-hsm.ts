@@ -1,8 +1,8 @@
 /** A SoftHSM token of a test file's own, opened through the port as a vault does, and by PKCS#11 where a test spoils it. */
 import { readFileSync } from 'node:fs'
 import type { DevelopmentSetUp } from '../../src/cli/development/set-up.ts'
-import { loadConfig, profilesOf } from '../../src/config.ts'
-import type { Config, KeyEntry } from '../../src/config-schema.ts'
+import { loadConfig, profilesOf } from '../../src/config/config.ts'
+import type { Config, KeyEntry } from '../../src/config/schema.ts'
 import { HsmStartError } from '../../src/hsm/hsm.ts'
 import { KeyCatalogue } from '../../src/hsm/key-catalogue.ts'
 import { openToken, type Token } from '../../src/hsm/pkcs11/module.ts'

@@ -1,5 +1,5 @@
 /** The keys of a development set-up, as callers and simulators know them by name. */
-import type { KeyEntry } from '../../config-schema.ts'
+import type { KeyEntry } from '../../config/schema.ts'
 
 /** A key before it is made: no KCV and no known answer yet. */
 export type PlannedKey = Omit<KeyEntry, 'kcv' | 'check' | 'version' | 'state' | 'origin'>

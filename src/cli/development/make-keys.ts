@@ -1,6 +1,6 @@
 /** Makes the development keys in a token; symmetric ones are imported, because a simulator has to know their values. */
 import { randomFillSync } from 'node:crypto'
-import type { KeyEntry } from '../../config-schema.ts'
+import type { KeyEntry } from '../../config/schema.ts'
 import { KeyCatalogue } from '../../hsm/key-catalogue.ts'
 import { openToken, type TokenAddress } from '../../hsm/pkcs11/module.ts'
 import { generateKeyPair, importSecretKey } from '../../hsm/pkcs11/make-keys.ts'

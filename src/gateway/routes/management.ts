@@ -1,6 +1,6 @@
 /** The management listener's routes: no client, no secret, nothing that changes anything. */
 import type { FastifyInstance } from 'fastify'
-import type { GatewayConfig } from '../../config-schema.ts'
+import type { GatewayConfig } from '../../config/schema.ts'
 import type { Metrics } from '../metrics.ts'
 import type { BridgeStatus } from '../status.ts'
 

@@ -4,7 +4,7 @@ import { Card, REQUESTS } from '../../bridge/contract.ts'
 import { ServiceError } from '../../errors.ts'
 import { allow, authorise, type Grant } from '../authorisation.ts'
 import type { ApiInstance, RouteDeps } from '../api-instance.ts'
-import type { GatewayConfig } from '../../config-schema.ts'
+import type { GatewayConfig } from '../../config/schema.ts'
 import { blockFitsFormat, IssuedMacSchema, IssuedPinBlock, IssuedPrwSchema, postResponses } from '../schemas.ts'
 
 const strict = { additionalProperties: false } as const

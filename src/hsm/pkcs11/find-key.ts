@@ -1,7 +1,7 @@
 /** Looks a key up once at start, demands exactly one object, and holds its attributes against the catalogue. */
 import graphene, { type Session } from 'graphene-pk11'
 import pkcs11, { type Handle, type PKCS11 } from 'pkcs11js'
-import type { KeyEntry } from '../../config-schema.ts'
+import type { KeyEntry } from '../../config/schema.ts'
 import type { PublicKey } from '../hsm.ts'
 import {
   expectedFlags,

@@ -1,7 +1,7 @@
 /** Makes the objects of a catalogued key in the token: key pairs inside it, development values by import. */
 import { Buffer } from 'node:buffer'
 import pkcs11, { type Template } from 'pkcs11js'
-import type { KeyEntry } from '../../config-schema.ts'
+import type { KeyEntry } from '../../config/schema.ts'
 import { retailMacKeyObjects } from '../../key-block/retail-mac-key.ts'
 import type { Profile } from '../../pin-change/profile.ts'
 import { SecretScope } from '../../secret.ts'

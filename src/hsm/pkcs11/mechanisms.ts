@@ -5,7 +5,7 @@
  * built anywhere else.
  */
 import pkcs11, { type ECDH1, type Mechanism } from 'pkcs11js'
-import type { KeyEntry } from '../../config-schema.ts'
+import type { KeyEntry } from '../../config/schema.ts'
 
 /** CKZ_DATA_SPECIFIED, which the binding does not export. */
 const DATA_SPECIFIED = 1

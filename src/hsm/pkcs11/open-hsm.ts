@@ -1,6 +1,6 @@
 /** Opens a token as an Hsm: finds every key that serves, holds it against the catalogue, and finds out how calls are best made. */
 import type { Handle } from 'pkcs11js'
-import type { KeyEntry } from '../../config-schema.ts'
+import type { KeyEntry } from '../../config/schema.ts'
 import { publicKeyKcv } from '../../key-block/kcv.ts'
 import type { Profile } from '../../pin-change/profile.ts'
 import { SecretScope } from '../../secret.ts'

@@ -2,7 +2,7 @@
 import { randomFillSync } from 'node:crypto'
 import pkcs11, { type Handle, type PKCS11 } from 'pkcs11js'
 import { equalConstantTime, xorInto } from '../../bytes.ts'
-import type { KeyEntry } from '../../config-schema.ts'
+import type { KeyEntry } from '../../config/schema.ts'
 import { ServiceError } from '../../errors.ts'
 import { padMethod2, splitLastBlock } from '../../key-block/iso-9797-padding.ts'
 import type { MacAlgorithm } from '../../pin-change/profile.ts'

@@ -1,7 +1,7 @@
 /** Checks PRW and MAC profiles by their known answers: the message always, the output too where the token takes session keys. */
 import pkcs11, { type Handle } from 'pkcs11js'
 import { decodeHex, equalConstantTime } from '../../bytes.ts'
-import type { KeyEntry } from '../../config-schema.ts'
+import type { KeyEntry } from '../../config/schema.ts'
 import { retailMacKeyObjects } from '../../key-block/retail-mac-key.ts'
 import { checkProfileMessages } from '../../pin-change/known-answers.ts'
 import type { Profile } from '../../pin-change/profile.ts'

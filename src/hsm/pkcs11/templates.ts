@@ -1,6 +1,6 @@
 /** Every CKA_* template that makes a key, and the attributes that every key is held against when it is found. */
 import pkcs11, { type Template } from 'pkcs11js'
-import type { KeyEntry } from '../../config-schema.ts'
+import type { KeyEntry } from '../../config/schema.ts'
 
 /** The usage flags of a key object; what is not true is false, and is written out as false. */
 export interface Usage {

@@ -7,7 +7,7 @@
  */
 import type { AnswerOf, RequestOf, Zone } from '../../bridge/contract.ts'
 import { encodeHex } from '../../bytes.ts'
-import type { D1Profile, KeyEntry } from '../../config-schema.ts'
+import type { D1Profile, KeyEntry } from '../../config/schema.ts'
 import { ServiceError } from '../../errors.ts'
 import { keyRef, type ProfiledKey } from '../../hsm/key-catalogue.ts'
 import { translationVerdict } from '../../pin/translation-policy.ts'

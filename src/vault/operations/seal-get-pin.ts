@@ -1,7 +1,7 @@
 /** pin/get: translates the stored PIN block to ISO format 0 and seals it to a configured recipient. */
 import type { AnswerOf, RequestOf } from '../../bridge/contract.ts'
 import { encodeHexBytes } from '../../bytes.ts'
-import type { D1Profile } from '../../config-schema.ts'
+import type { D1Profile } from '../../config/schema.ts'
 import { ServiceError } from '../../errors.ts'
 import { sealEcdhEs, sealRsaOaep256 } from '../../jwe/seal.ts'
 import { translationVerdict } from '../../pin/translation-policy.ts'

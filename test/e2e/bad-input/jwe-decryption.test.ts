@@ -22,24 +22,30 @@ async function refuse(encryptedPinBlock: string): Promise<void> {
 }
 
 describe('an ECDH-ES JWE is refused with 422 ERR_JWE_DECRYPTION_FAILED when', () => {
-  const ec = (options: Parameters<typeof sealEc>[2] = {}) => sealEc(iso0('1234', PAN), issuer.jwk('jwe-ec'), options).compact
+  const ec = (options: Parameters<typeof sealEc>[2] = {}) =>
+    sealEc(iso0('1234', PAN), issuer.jwk('jwe-ec'), options).compact
   const reheader = (change: (header: any) => object) =>
-    withPart(ec(), 0, (old) => Buffer.from(JSON.stringify(change(JSON.parse(Buffer.from(old, 'base64url').toString())))).toString('base64url'))
+    withPart(ec(), 0, (old) =>
+      Buffer.from(JSON.stringify(change(JSON.parse(Buffer.from(old, 'base64url').toString())))).toString('base64url'),
+    )
 
   const CAUSES: Record<string, () => string> = {
     'the header gained a member': () => reheader((header) => ({ ...header, typ: 'JOSE' })),
     'the header is spelled otherwise': () => reheader(({ alg, ...rest }) => ({ ...rest, alg })),
     'the epk is another point': () => reheader((header) => ({ ...header, epk: jwkOf(newEphemeral()) })),
-    "the epk is the recipient's own key": () => reheader((header) => ({ ...header, epk: publicOf(issuer.jwk('jwe-ec')) })),
+    "the epk is the recipient's own key": () =>
+      reheader((header) => ({ ...header, epk: publicOf(issuer.jwk('jwe-ec')) })),
     'an apu was added': () => reheader((header) => ({ ...header, apu: 'QWxpY2U' })),
-    'apu and apv are exchanged': () => withPart(ec({ apu: Buffer.from('a'), apv: Buffer.from('b') }), 0, (old) => {
-      const header = JSON.parse(Buffer.from(old, 'base64url').toString())
-      return Buffer.from(JSON.stringify({ ...header, apu: header.apv, apv: header.apu })).toString('base64url')
-    }),
+    'apu and apv are exchanged': () =>
+      withPart(ec({ apu: Buffer.from('a'), apv: Buffer.from('b') }), 0, (old) => {
+        const header = JSON.parse(Buffer.from(old, 'base64url').toString())
+        return Buffer.from(JSON.stringify({ ...header, apu: header.apv, apv: header.apu })).toString('base64url')
+      }),
     'a bit of the IV is flipped': () => flipBit(ec(), 2),
     'a bit of the ciphertext is flipped': () => flipBit(ec(), 3),
     'the last byte of the ciphertext is flipped': () => flipBit(ec(), 3, iso0('1234', PAN).length - 1),
-    'the ciphertext is cut': () => withPart(ec(), 3, (old) => Buffer.from(old, 'base64url').subarray(0, -1).toString('base64url')),
+    'the ciphertext is cut': () =>
+      withPart(ec(), 3, (old) => Buffer.from(old, 'base64url').subarray(0, -1).toString('base64url')),
     'the ciphertext is longer': () => withPart(ec(), 3, (old) => `${old.slice(0, 4)}AAAA${old.slice(4)}`),
     'a bit of the tag is flipped': () => flipBit(ec(), 4),
     'the last byte of the tag is flipped': () => flipBit(ec(), 4, 15),
@@ -62,7 +68,8 @@ describe('an RSA-OAEP-256 JWE is refused with 422 ERR_JWE_DECRYPTION_FAILED when
 
   const CAUSES: Record<string, () => string> = {
     'a bit of the encrypted key is flipped': () => flipBit(rsa(), 1, 255),
-    'the encrypted key is random': () => rsa({ encryptedKey: bytesOf(modulus() - 1n - BigInt(`0x${randomBytes(64).toString('hex')}`)) }),
+    'the encrypted key is random': () =>
+      rsa({ encryptedKey: bytesOf(modulus() - 1n - BigInt(`0x${randomBytes(64).toString('hex')}`)) }),
     'the encrypted key is zero': () => rsa({ encryptedKey: Buffer.alloc(256) }),
     'the encrypted key is one': () => rsa({ encryptedKey: bytesOf(1n) }),
     'the encrypted key is n': () => rsa({ encryptedKey: bytesOf(modulus()) }),
@@ -84,7 +91,12 @@ describe('an RSA-OAEP-256 JWE is refused with 422 ERR_JWE_DECRYPTION_FAILED when
     'the CEK has 33 bytes': () => rsa({ cek: randomBytes(33) }),
     'the CEK has 64 bytes': () => rsa({ cek: randomBytes(64) }),
     'the CEK is empty': () => rsa({ cek: Buffer.alloc(0) }),
-    'the header gained a member': () => withPart(rsa(), 0, Buffer.from('{"alg":"RSA-OAEP-256","enc":"A256GCM","kid":"jwe-rsa","typ":"JWE"}').toString('base64url')),
+    'the header gained a member': () =>
+      withPart(
+        rsa(),
+        0,
+        Buffer.from('{"alg":"RSA-OAEP-256","enc":"A256GCM","kid":"jwe-rsa","typ":"JWE"}').toString('base64url'),
+      ),
     'a bit of the IV is flipped': () => flipBit(rsa(), 2, 11),
     'a bit of the ciphertext is flipped': () => flipBit(rsa(), 3),
     'a bit of the tag is flipped': () => flipBit(rsa(), 4),
@@ -104,7 +116,12 @@ describe('after all of it', () => {
     for (const made of [sealEc, sealRsa]) {
       const pan = newPan()
       const { compact } = made(iso0('1234', pan), issuer.jwk(made === sealEc ? 'jwe-ec' : 'jwe-rsa'))
-      const answer = await issuer.post('/v1/pin/set', { type: 'ISO0', encryptedPinBlock: compact, card: { pan }, to: TO })
+      const answer = await issuer.post('/v1/pin/set', {
+        type: 'ISO0',
+        encryptedPinBlock: compact,
+        card: { pan },
+        to: TO,
+      })
       expect(answer.status).toBe(200)
     }
     expectSameProcesses(issuer.service)

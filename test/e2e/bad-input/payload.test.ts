@@ -32,7 +32,8 @@ function set(type: string, payload: string | Buffer, more: object = {}) {
 }
 
 const signed = (pan = PAN) => issuer.seccos({ pan, panSequenceNumber: '01', pin: '1234', ...CHANGE })
-const setSeccos = (payload: object, more: object = {}) => set('3DES_SECCOS', JSON.stringify(payload), { change: CHANGE, ...more })
+const setSeccos = (payload: object, more: object = {}) =>
+  set('3DES_SECCOS', JSON.stringify(payload), { change: CHANGE, ...more })
 
 describe('a payload of type ISO0 is refused with 422 ERR_JWE_PAYLOAD_INVALID when', () => {
   const PAYLOADS: Record<string, string | Buffer> = {
@@ -45,7 +46,11 @@ describe('a payload of type ISO0 is refused with 422 ERR_JWE_PAYLOAD_INVALID whe
     'it is null': 'null',
     'it is one space': ' ',
     'it has a byte order mark': `\ufeff{"pinBlock":"${BLOCK}"}`,
-    'it is not UTF-8': Buffer.concat([Buffer.from(`{"pinBlock":"${BLOCK}","x":"`), Buffer.of(0xc3, 0x28), Buffer.from('"}')]),
+    'it is not UTF-8': Buffer.concat([
+      Buffer.from(`{"pinBlock":"${BLOCK}","x":"`),
+      Buffer.of(0xc3, 0x28),
+      Buffer.from('"}'),
+    ]),
     'it is UTF-16': Buffer.from(`{"pinBlock":"${BLOCK}"}`, 'utf16le'),
     'it ends in a zero byte': `{"pinBlock":"${BLOCK}"}\0`,
     'it is single-quoted': `{'pinBlock':'${BLOCK}'}`,
@@ -190,7 +195,14 @@ describe('a PIN change that does not verify', () => {
 
   it('whose MAC is right and whose block does not decode is 422 ERR_PIN_BLOCK_INVALID', async () => {
     const answers = []
-    for (const clear of ['341234FFFFFFFFFF', '231234FFFFFFFFFF', '2D1234FFFFFFFFFF', '24123AFFFFFFFFFF', '241234FFFFFFFFF0', '0'.repeat(16)]) {
+    for (const clear of [
+      '341234FFFFFFFFFF',
+      '231234FFFFFFFFFF',
+      '2D1234FFFFFFFFFF',
+      '24123AFFFFFFFFFF',
+      '241234FFFFFFFFF0',
+      '0'.repeat(16),
+    ]) {
       answers.push(await setSeccos(resigned(issuer.encipher('seccos-pin', clear), prwOf('1234'))))
     }
     expectOneAnswer(answers, 422, 'ERR_PIN_BLOCK_INVALID')

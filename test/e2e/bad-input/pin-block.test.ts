@@ -2,7 +2,15 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { sealEc } from '../../support/node-jwe.ts'
 import type { Answer } from '../../support/service.ts'
-import { CHANGE, clearBlock, expectOneAnswer, expectSameProcesses, openIssuer, TO, type Issuer } from '../routes/issuer.ts'
+import {
+  CHANGE,
+  clearBlock,
+  expectOneAnswer,
+  expectSameProcesses,
+  openIssuer,
+  TO,
+  type Issuer,
+} from '../routes/issuer.ts'
 
 let issuer: Issuer
 beforeAll(async () => {
@@ -30,7 +38,9 @@ const CLEAR: Record<string, string> = {
   'length 15': spoilt(1, 4 ^ 15),
   'length 5 with a filler as fifth digit': spoilt(1, 4 ^ 5),
   ...Object.fromEntries([2, 3, 4, 5].map((nibble) => [`digit ${nibble - 1} is A`, withDigitA(nibble)])),
-  ...Object.fromEntries([6, 7, 8, 9, 10, 11, 12, 13, 14, 15].map((nibble) => [`filler nibble ${nibble} flipped`, spoilt(nibble, 1)])),
+  ...Object.fromEntries(
+    [6, 7, 8, 9, 10, 11, 12, 13, 14, 15].map((nibble) => [`filler nibble ${nibble} flipped`, spoilt(nibble, 1)]),
+  ),
   zeros: '0'.repeat(16),
   ones: 'F'.repeat(16),
   'another PAN': clearBlock('ISO-0', '1234', '4000001234567809'),
@@ -51,13 +61,21 @@ describe('ERR_PIN_BLOCK_INVALID, 422', () => {
     const encryptedPinBlock = sealEc(JSON.stringify({ pinBlock: clear }), issuer.jwk('jwe-ec')).compact
     const change = CHANGE
     const got = [
-      await issuer.post('/v1/pin/set', { type: 'ISO0', encryptedPinBlock, card, to: TO, change, issue: { prw: 'prw' } }),
+      await issuer.post('/v1/pin/set', {
+        type: 'ISO0',
+        encryptedPinBlock,
+        card,
+        to: TO,
+        change,
+        issue: { prw: 'prw' },
+      }),
       await issuer.post('/v1/pin/get', { pinBlock, from, card, recipient: issuer.recipient.kid }),
       await issuer.post('/v1/pin-blocks/translate', { pinBlock, from, to: TO, card }),
       await issuer.post('/v1/prw/generate', { pinBlock, from, card, change, key: 'prw' }),
       await issuer.post('/v1/prw/verify', { pinBlock, from, card, change, key: 'prw', prw: '00'.repeat(8) }),
     ]
-    for (const answer of got) expect({ status: answer.status, code: answer.json.code }).toEqual({ status: 422, code: 'ERR_PIN_BLOCK_INVALID' })
+    for (const answer of got)
+      expect({ status: answer.status, code: answer.json.code }).toEqual({ status: 422, code: 'ERR_PIN_BLOCK_INVALID' })
     answers.push(...got)
   })
 
@@ -68,7 +86,12 @@ describe('ERR_PIN_BLOCK_INVALID, 422', () => {
 
   it('the good block, which these differ from by one thing each, is served', async () => {
     const from = { key: 'zpk-in', format: 'ISO-0' }
-    const answer = await issuer.post('/v1/pin-blocks/translate', { pinBlock: issuer.encipher('zpk-in', GOOD), from, to: TO, card })
+    const answer = await issuer.post('/v1/pin-blocks/translate', {
+      pinBlock: issuer.encipher('zpk-in', GOOD),
+      from,
+      to: TO,
+      card,
+    })
     expect(answer.status).toBe(200)
     expect(issuer.pinOf('zpk-out', 'ISO-0', answer.json.pinBlock, PAN)).toBe('1234')
     expectSameProcesses(issuer.service)
@@ -89,7 +112,14 @@ describe('ERR_PIN_BLOCK_INVALID, 422', () => {
       // The fillers of ISO-3 may survive another PAN; a digit that falls below A does not, so that one is set.
       const from = { key: 'zpk-in', format }
       const sent = format === 'ISO-3' && clear.startsWith('3') ? iso3WithFiller(9) : clear
-      got.push(await issuer.post('/v1/pin-blocks/translate', { pinBlock: issuer.encipher('zpk-in', sent), from, to: TO, card }))
+      got.push(
+        await issuer.post('/v1/pin-blocks/translate', {
+          pinBlock: issuer.encipher('zpk-in', sent),
+          from,
+          to: TO,
+          card,
+        }),
+      )
     }
     expectOneAnswer(got, 422, 'ERR_PIN_BLOCK_INVALID')
   })

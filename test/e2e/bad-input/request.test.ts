@@ -15,7 +15,12 @@ beforeAll(async () => {
   const prw = { pinBlock, from, card, change, key: 'prw' }
   const mac = { key: 'pin-mac', pinBlock, prw: '00'.repeat(8), change }
   good = {
-    'pin/set': { type: 'ISO0', encryptedPinBlock: sealEc(iso0('1234', PAN), issuer.jwk('jwe-ec')).compact, card, to: TO },
+    'pin/set': {
+      type: 'ISO0',
+      encryptedPinBlock: sealEc(iso0('1234', PAN), issuer.jwk('jwe-ec')).compact,
+      card,
+      to: TO,
+    },
     'pin/get': { pinBlock, from, card, recipient: issuer.recipient.kid },
     'pin-blocks/translate': { pinBlock, from, to: TO, card },
     'prw/generate': prw,
@@ -58,7 +63,22 @@ describe.each(PATHS)('POST /v1/%s', (path) => {
     const utf16 = Buffer.from(text, 'utf16le')
     const notUtf8 = Buffer.concat([Buffer.from(`${text.slice(0, -1)},"`), Buffer.of(0xff, 0x22, 0x3a, 0x31, 0x7d)])
     const deep = `${'['.repeat(5000)}${']'.repeat(5000)}`
-    const bodies = [text.slice(0, -1), `${text}x`, `${text}${text}`, `[${text}]`, 'null', '1', '"x"', '[]', '{}', deep, utf16, notUtf8, `\ufeff${text}`, '{"__proto__":{}}']
+    const bodies = [
+      text.slice(0, -1),
+      `${text}x`,
+      `${text}${text}`,
+      `[${text}]`,
+      'null',
+      '1',
+      '"x"',
+      '[]',
+      '{}',
+      deep,
+      utf16,
+      notUtf8,
+      `\ufeff${text}`,
+      '{"__proto__":{}}',
+    ]
     for (const body of bodies) await refuse(path, body)
   })
 
@@ -75,7 +95,8 @@ describe.each(PATHS)('POST /v1/%s', (path) => {
   it('refuses every required member when it is missing or of another type with 400 ERR_REQUEST_INVALID', async () => {
     for (const name of REQUIRED[path]!) {
       // A MAC or PRW of this profile needs them, so it is the vault that refuses their absence.
-      for (const value of [undefined, null, 1, true, [], {}, [good[path]![name]]]) await refuse(path, { ...good[path], [name]: value })
+      for (const value of [undefined, null, 1, true, [], {}, [good[path]![name]]])
+        await refuse(path, { ...good[path], [name]: value })
       // An empty recipient has the form of a name, and is one that does not exist.
       if (name !== 'recipient') await refuse(path, { ...good[path], [name]: '' })
     }
@@ -91,14 +112,45 @@ describe.each(PATHS)('POST /v1/%s', (path) => {
 
   it('refuses members out of their form with 400 ERR_REQUEST_INVALID', async () => {
     const FORMS: Record<string, unknown[]> = {
-      pinBlock: ['0'.repeat(15), '0'.repeat(17), '0'.repeat(24), '0'.repeat(32), '0'.repeat(48), '0'.repeat(15) + 'g', `${'0'.repeat(15)}\n`, ` ${'0'.repeat(15)}`],
+      pinBlock: [
+        '0'.repeat(15),
+        '0'.repeat(17),
+        '0'.repeat(24),
+        '0'.repeat(32),
+        '0'.repeat(48),
+        '0'.repeat(15) + 'g',
+        `${'0'.repeat(15)}\n`,
+        ` ${'0'.repeat(15)}`,
+      ],
       card: [
-        ...['40000012345', '4'.repeat(20), '0000001234567899', '400000123456789a', '٤000001234567899', '4000001234567899\n', 4000001234567899].map((pan) => ({ pan })),
+        ...[
+          '40000012345',
+          '4'.repeat(20),
+          '0000001234567899',
+          '400000123456789a',
+          '٤000001234567899',
+          '4000001234567899\n',
+          4000001234567899,
+        ].map((pan) => ({ pan })),
         ...['1', '001', 'a1', 1].map((panSequenceNumber) => ({ pan: PAN, panSequenceNumber })),
         ...['3013', '3000', '312', '30-1', 3012].map((expiry) => ({ pan: PAN, expiry })),
       ],
-      change: [{ counter: '3' }, { counter: '00003' }, { counter: '000a' }, { counter: 3 }, { ...CHANGE, transactionId: 'a b' }, { ...CHANGE, transactionId: 'ä' }],
-      from: [{ key: 'zpk-in' }, { format: 'ISO-0' }, { key: '', format: 'ISO-0' }, { key: 'a'.repeat(65), format: 'ISO-0' }, { key: 'a/b', format: 'ISO-0' }, { key: 'zpk-in', format: 'ISO-5' }],
+      change: [
+        { counter: '3' },
+        { counter: '00003' },
+        { counter: '000a' },
+        { counter: 3 },
+        { ...CHANGE, transactionId: 'a b' },
+        { ...CHANGE, transactionId: 'ä' },
+      ],
+      from: [
+        { key: 'zpk-in' },
+        { format: 'ISO-0' },
+        { key: '', format: 'ISO-0' },
+        { key: 'a'.repeat(65), format: 'ISO-0' },
+        { key: 'a/b', format: 'ISO-0' },
+        { key: 'zpk-in', format: 'ISO-5' },
+      ],
       to: [{ key: 'zpk-out' }, { format: 'ISO-0' }, { key: 'a b', format: 'ISO-0' }, { key: 'zpk-out', format: 0 }],
       key: ['a'.repeat(65), '../prw', 'prw\0'],
       prw: ['00', '00'.repeat(7), '00'.repeat(17), '0'.repeat(17), 'x'.repeat(16)],

@@ -46,14 +46,19 @@ const KEYS_REQUEST = 'GET /v1/keys HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
 
 describe('who may connect', () => {
   it('no certificate, or one of another CA, gets no answer at all', async () => {
-    const other = await makeDevelopmentCertificates({ hosts: ['x'], clients: [{ id: 'cms-adapter', dnsNames: ['cms-adapter.pinbridge.test'] }] })
+    const other = await makeDevelopmentCertificates({
+      hosts: ['x'],
+      clients: [{ id: 'cms-adapter', dnsNames: ['cms-adapter.pinbridge.test'] }],
+    })
     const { certificate: cert, privateKey: key } = other.clients[0]!
     for (const shown of [{}, { cert, key }]) {
-      // With TLS 1.3 the client may believe itself connected before the server has looked.
-      await expect(open(shown).then((socket) => exchange(socket, KEYS_REQUEST))).rejects.toMatchObject({
-        code: expect.stringMatching(/^ERR_SSL_|^ECONNRESET$/),
-      })
+      // With TLS 1.3 the client may believe itself connected before the server has looked; then the line ends without a byte.
+      const end = await open(shown)
+        .then((socket) => exchange(socket, KEYS_REQUEST))
+        .catch(({ code }) => String(code))
+      expect(end).toMatch(/^$|^ERR_SSL_|^ECONNRESET$/)
     }
+    expect(await exchange(await open(adapter()), KEYS_REQUEST)).toMatch(/^HTTP\/1\.1 200 /)
   })
 
   it('a trusted certificate that names no client is 401 ERR_CLIENT_UNAUTHENTICATED on every path', async () => {
@@ -68,7 +73,9 @@ describe('who may connect', () => {
     const { hostname, port } = new URL(issuer.service.ready.url)
     const ca = readFileSync(issuer.service.setUp.ca)
     const attempt = new Promise((resolve, reject) => {
-      connect({ host: hostname, port: Number(port), ca, ...adapter(), maxVersion: 'TLSv1.2' }, () => resolve('connected')).once('error', reject)
+      connect({ host: hostname, port: Number(port), ca, ...adapter(), maxVersion: 'TLSv1.2' }, () =>
+        resolve('connected'),
+      ).once('error', reject)
     })
     await expect(attempt).rejects.toMatchObject({ code: 'ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION' })
   })
@@ -76,7 +83,15 @@ describe('who may connect', () => {
 
 describe('what is read', () => {
   it('an unknown path is 404 ERR_NOT_FOUND, and the management routes are none of this listener', async () => {
-    for (const path of ['/', '/v1/pin', '/v2/keys', '/healthz', '/metrics', '/openapi.json', '/v1/pin-blocks/translate-batch/x']) {
+    for (const path of [
+      '/',
+      '/v1/pin',
+      '/v2/keys',
+      '/healthz',
+      '/metrics',
+      '/openapi.json',
+      '/v1/pin-blocks/translate-batch/x',
+    ]) {
       expectProblem(await issuer.service.call('GET', path), 404, 'ERR_NOT_FOUND')
     }
   })
@@ -121,7 +136,13 @@ describe('what is limited', () => {
     const pan = newPan()
     const from = { key: 'zpk-in', format: 'ISO-0' }
     const generate = (pinBlock: string) =>
-      issuer.post('/v1/prw/generate', { pinBlock, from, card: { pan, panSequenceNumber: '01' }, change: { counter: '0003' }, key: 'prw' })
+      issuer.post('/v1/prw/generate', {
+        pinBlock,
+        from,
+        card: { pan, panSequenceNumber: '01' },
+        change: { counter: '0003' },
+        key: 'prw',
+      })
     for (let i = 0; i < 3; i++) {
       expectProblem(await generate(issuer.encipher('zpk-in', `FFFFFFFFFFFFFFF${i}`)), 422, 'ERR_PIN_BLOCK_INVALID')
     }
@@ -137,7 +158,12 @@ describe('what is limited', () => {
     const translate = () => {
       const pan = newPan()
       const from = { key: 'zpk-in', format: 'ISO-0' }
-      return issuer.post('/v1/pin-blocks/translate', { pinBlock: issuer.block('zpk-in', 'ISO-0', '1234', pan), from, to: TO, card: { pan } })
+      return issuer.post('/v1/pin-blocks/translate', {
+        pinBlock: issuer.block('zpk-in', 'ISO-0', '1234', pan),
+        from,
+        to: TO,
+        card: { pan },
+      })
     }
     for (const pid of issuer.service.ready.vaults) process.kill(pid, 'SIGSTOP')
     for (const answer of await Promise.all([translate(), translate(), translate()])) {

@@ -7,7 +7,14 @@ import { expect } from 'vitest'
 import { ERROR_TITLES, type ErrorCode } from '../../../src/errors.ts'
 import { seccosPayload, type PinChange, type SharedKeys } from '../../d1/simulator.ts'
 import type { NodeJwk } from '../../support/node-jwe.ts'
-import { makeSetUp, startService, temporaryFolder, type Answer, type CallOptions, type Service } from '../../support/service.ts'
+import {
+  makeSetUp,
+  startService,
+  temporaryFolder,
+  type Answer,
+  type CallOptions,
+  type Service,
+} from '../../support/service.ts'
 import { oracleDecode, oracleEncode, type OracleFormat } from '../../unit/pin/pin-block-oracle.ts'
 
 /** A running service, seen by someone who holds every key value. */
@@ -69,7 +76,9 @@ export async function openIssuer(edit?: (config: any) => void): Promise<Issuer> 
 
 /** A clear PIN block, hex; random fill where the format has it. */
 export function clearBlock(format: OracleFormat, pin: string, pan: string): string {
-  const filler = [...randomBytes(14)].map((byte) => ({ 'ISO-1': byte & 15, 'ISO-3': 10 + (byte % 6) })[format as string] ?? 15)
+  const filler = [...randomBytes(14)].map(
+    (byte) => ({ 'ISO-1': byte & 15, 'ISO-3': 10 + (byte % 6) })[format as string] ?? 15,
+  )
   return oracleEncode(format, pin, pan, filler.map((nibble) => nibble.toString(16)).join(''))
 }
 
@@ -115,5 +124,7 @@ export function expectSameProcesses({ ready }: Service): void {
 
 function tdea(create: typeof createCipheriv | typeof createDecipheriv, key: Buffer, blockHex: string): string {
   const cipher = create(key.length === 16 ? 'des-ede-ecb' : 'des-ede3', key, null).setAutoPadding(false)
-  return Buffer.concat([cipher.update(Buffer.from(blockHex, 'hex')), cipher.final()]).toString('hex').toUpperCase()
+  return Buffer.concat([cipher.update(Buffer.from(blockHex, 'hex')), cipher.final()])
+    .toString('hex')
+    .toUpperCase()
 }

@@ -42,7 +42,8 @@ describe('keys', () => {
       )
       const members = ['algorithm', 'direction', 'id', 'kcv', 'profile', 'purpose', 'state', 'use', 'version']
       expect([...new Set(answer.json.keys.flatMap(Object.keys))].sort()).toEqual(members)
-      for (const value of Object.values(issuer.keys)) expect(answer.text.toUpperCase()).not.toContain(value.toUpperCase())
+      for (const value of Object.values(issuer.keys))
+        expect(answer.text.toUpperCase()).not.toContain(value.toUpperCase())
     }
   })
 

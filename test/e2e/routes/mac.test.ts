@@ -14,7 +14,13 @@ const generate = (body: object) => issuer.post('/v1/mac/generate', body)
 const verify = (body: object) => issuer.post('/v1/mac/verify', body)
 
 /** A request for the Seccos MAC; the block is under a key that this service does not know, which it need not. */
-const request = (more: object = {}) => ({ key: 'pin-mac', pinBlock: '0123456789ABCDEF', prw: PRW, change: CHANGE, ...more })
+const request = (more: object = {}) => ({
+  key: 'pin-mac',
+  pinBlock: '0123456789ABCDEF',
+  prw: PRW,
+  change: CHANGE,
+  ...more,
+})
 
 function seccosMac(transactionId: string, counter = '0003'): string {
   const message = `0123456789abcdef${PRW.toLowerCase()}${counter}${transactionId.padStart(20, '0')}`

@@ -36,7 +36,9 @@ describe('pin/get', () => {
     expect(header).toMatchObject({ alg: 'ECDH-ES', enc: 'A256GCM', kid: issuer.recipient.kid })
     expect(Object.keys(header.epk).sort()).toEqual(['crv', 'kty', 'x', 'y'])
     expect(header.epk).toMatchObject({ kty: 'EC', crv: 'P-256' })
-    const [, encryptedKey, iv, , tag] = json.encryptedPinBlock.split('.').map((part: string) => Buffer.from(part, 'base64url'))
+    const [, encryptedKey, iv, , tag] = json.encryptedPinBlock
+      .split('.')
+      .map((part: string) => Buffer.from(part, 'base64url'))
     expect([encryptedKey.length, iv.length, tag.length]).toEqual([0, 12, 16])
   })
 

@@ -95,7 +95,12 @@ describe('pin/set of type ISO0', () => {
         const [pin, pan] = [newPin(pinDigits), newPan(panDigits)]
         const answer = await setIso0(sealEc(iso0(pin, pan), issuer.jwk('jwe-ec')).compact, pan)
         const clear = answer.status === 200 && issuer.pinOf('zpk-out', 'ISO-0', answer.json.pinBlock, pan)
-        expect({ pinDigits, panDigits, status: answer.status, clear }).toEqual({ pinDigits, panDigits, status: 200, clear: pin })
+        expect({ pinDigits, panDigits, status: answer.status, clear }).toEqual({
+          pinDigits,
+          panDigits,
+          status: 200,
+          clear: pin,
+        })
       }
     }
   })
@@ -217,7 +222,9 @@ describe("the issuer's own PRW and MAC", () => {
     expect(answer.status).toBe(200)
     const value = tdeaCmac(issuer.shared.prw, prwMessage(pan, pin, '0009')).toUpperCase()
     expect(answer.json).toEqual({ prw: { value, profile: 'seccos-3des', key: keyRef('prw'), counter: '0009' } })
-    expect(agreed((oracle) => oracle.cmac('TDEA', issuer.shared.prw, prwMessage(pan, pin, '0009')))).toBe(value.toLowerCase())
+    expect(agreed((oracle) => oracle.cmac('TDEA', issuer.shared.prw, prwMessage(pan, pin, '0009')))).toBe(
+      value.toLowerCase(),
+    )
   })
 
   it('makes PRW and MAC, the MAC over the outgoing block', async () => {
@@ -262,7 +269,11 @@ describe("the issuer's own PRW and MAC", () => {
 
   it('draws another random number each time', async () => {
     const card = { pan: newPan(), panSequenceNumber: '07', expiry: '3006' }
-    const once = () => setIso0(sealEc(iso0('1234', card.pan), issuer.jwk('jwe-ec')).compact, card.pan, { card, issue: { prw: 'prw-aes' } })
+    const once = () =>
+      setIso0(sealEc(iso0('1234', card.pan), issuer.jwk('jwe-ec')).compact, card.pan, {
+        card,
+        issue: { prw: 'prw-aes' },
+      })
     const numbers = await Promise.all([once(), once(), once()])
     expect(new Set(numbers.map((answer) => answer.json.prw.randomNumber)).size).toBe(3)
   })
@@ -273,12 +284,24 @@ describe("the issuer's own PRW and MAC", () => {
     ['a MAC without a block to stand over', { to: undefined, issue: { mac: 'pin-mac' } }],
     ['a PRW and a MAC without a block', { to: undefined, issue: { prw: 'prw', mac: 'pin-mac' } }],
     ['a PRW that needs a counter that is not there', { issue: { prw: 'prw' } }],
-    ['a PRW that needs a sequence number that is not there', { card: { pan: '400000123457' }, issue: { prw: 'prw' }, change: CHANGE }],
+    [
+      'a PRW that needs a sequence number that is not there',
+      { card: { pan: '400000123457' }, issue: { prw: 'prw' }, change: CHANGE },
+    ],
     ['a PRW that needs an expiry that is not there', { issue: { prw: 'prw-aes' } }],
     ['a MAC that needs a PRW that is not issued', { issue: { mac: 'pin-mac' }, change: CHANGE }],
-    ['a MAC that needs a transaction id that is not there', { issue: { prw: 'prw', mac: 'pin-mac' }, change: { counter: '0003' } }],
-    ['a MAC over a transaction id that is not decimal', { issue: { prw: 'prw', mac: 'pin-mac' }, change: { counter: '0003', transactionId: 'A1' } }],
-    ['a MAC over a transaction id that is too long', { issue: { prw: 'prw', mac: 'pin-mac' }, change: { counter: '0003', transactionId: '1'.repeat(21) } }],
+    [
+      'a MAC that needs a transaction id that is not there',
+      { issue: { prw: 'prw', mac: 'pin-mac' }, change: { counter: '0003' } },
+    ],
+    [
+      'a MAC over a transaction id that is not decimal',
+      { issue: { prw: 'prw', mac: 'pin-mac' }, change: { counter: '0003', transactionId: 'A1' } },
+    ],
+    [
+      'a MAC over a transaction id that is too long',
+      { issue: { prw: 'prw', mac: 'pin-mac' }, change: { counter: '0003', transactionId: '1'.repeat(21) } },
+    ],
     ['a MAC of AES, which needs blocks of 16 bytes', { issue: { mac: 'pin-mac-aes' }, change: CHANGE }],
   ])('refuses %s with 400 ERR_REQUEST_INVALID', async (_what, more) => {
     const pan = (more as any).card?.pan ?? newPan()

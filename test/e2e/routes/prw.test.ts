@@ -15,7 +15,14 @@ const CHANGE = { counter: '0003' }
 /** A request for the PRW of a PIN, with a card of its own. */
 function request(pin: string, more: object = {}, panDigits = 16) {
   const card = { pan: newPan(panDigits), panSequenceNumber: '04', expiry: '3106' }
-  return { pinBlock: issuer.block('zpk-in', 'ISO-0', pin, card.pan), from: FROM, card, change: CHANGE, key: 'prw', ...more }
+  return {
+    pinBlock: issuer.block('zpk-in', 'ISO-0', pin, card.pan),
+    from: FROM,
+    card,
+    change: CHANGE,
+    key: 'prw',
+    ...more,
+  }
 }
 
 const generate = (body: object) => issuer.post('/v1/prw/generate', body)
@@ -104,7 +111,10 @@ describe('prw/generate', () => {
   })
 
   it('refuses blocks that do not decode with one 422 ERR_PIN_BLOCK_INVALID', async () => {
-    const bodies = [{ pinBlock: issuer.encipher('zpk-in', '0'.repeat(16)) }, { from: { key: 'zpk-in', format: 'ISO-3' } }]
+    const bodies = [
+      { pinBlock: issuer.encipher('zpk-in', '0'.repeat(16)) },
+      { from: { key: 'zpk-in', format: 'ISO-3' } },
+    ]
     const answers = []
     for (const more of bodies) answers.push(await generate(request('1234', more)))
     for (const more of bodies) answers.push(await verify({ ...request('1234', more), prw: '00'.repeat(8) }))
@@ -135,7 +145,15 @@ describe('prw/verify', () => {
   it('refuses a PRW cut short or made longer with 400 ERR_REQUEST_INVALID, never taking it for an easier one', async () => {
     const body = request('192837')
     const prw = seccosPrw(body.card.pan, '192837')
-    for (const wrong of [prw.slice(0, 14), prw.slice(0, 8), '', `${prw}00`, prw + prw, `${prw}0`, prw.slice(0, 15) + 'X']) {
+    for (const wrong of [
+      prw.slice(0, 14),
+      prw.slice(0, 8),
+      '',
+      `${prw}00`,
+      prw + prw,
+      `${prw}0`,
+      prw.slice(0, 15) + 'X',
+    ]) {
       expectProblem(await verify({ ...body, prw: wrong }), 400, 'ERR_REQUEST_INVALID')
     }
     const aes = request('1234', { key: 'prw-aes' })

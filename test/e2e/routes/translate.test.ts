@@ -65,7 +65,12 @@ describe('pin-blocks/translate', () => {
     const answers = [
       await translate(issuer.block('zpk-in', 'ISO-0', '1234', pan), { key: 'zpk-in', format: 'ISO-0' }, to, pan),
       await translate(issuer.block('zpk-in', 'ISO-3', '1234', pan), { key: 'zpk-in', format: 'ISO-3' }, to, pan),
-      await translate(issuer.block('seccos-pin', 'SECCOS', '1234', pan), { key: 'seccos-pin', format: 'SECCOS' }, to, pan),
+      await translate(
+        issuer.block('seccos-pin', 'SECCOS', '1234', pan),
+        { key: 'seccos-pin', format: 'SECCOS' },
+        to,
+        pan,
+      ),
       await translate('00'.repeat(16), { key: 'zpk-aes', format: 'ISO-4' }, to, pan),
     ]
     expectOneAnswer(answers, 403, 'ERR_TRANSLATION_FORBIDDEN')
@@ -119,7 +124,13 @@ describe('pin-blocks/translate', () => {
   ])('refuses %s with 400 ERR_REQUEST_INVALID', async (_what, more) => {
     const pan = newPan()
     const zone = { key: 'zpk-out', format: 'ISO-0' }
-    const body = { pinBlock: issuer.block('zpk-out', 'ISO-0', '1234', pan), from: zone, to: zone, card: { pan }, ...more }
+    const body = {
+      pinBlock: issuer.block('zpk-out', 'ISO-0', '1234', pan),
+      from: zone,
+      to: zone,
+      card: { pan },
+      ...more,
+    }
     expectProblem(await issuer.post('/v1/pin-blocks/translate', body), 400, 'ERR_REQUEST_INVALID')
   })
 })

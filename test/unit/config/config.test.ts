@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { basename, join, relative } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { stringify } from 'yaml'
-import { EX_CONFIG, gatewayConfig, loadConfig, profilesOf, vaultConfig } from '../../../src/config.ts'
+import { EX_CONFIG, gatewayConfig, loadConfig, profilesOf, vaultConfig } from '../../../src/config/config.ts'
 import { SHIPPED_PROFILES } from '../../../src/pin-change/shipped-profiles.ts'
 import { macProfile, Site, validConfig, type Draft } from './valid-config.ts'
 

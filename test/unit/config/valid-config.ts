@@ -5,10 +5,10 @@ import { join } from 'node:path'
 import { expect } from 'vitest'
 import { stringify } from 'yaml'
 import { makeDevelopmentCertificates, type DevelopmentCertificates } from '../../../src/cli/development/certificates.ts'
-import { ConfigError, loadConfig } from '../../../src/config.ts'
+import { ConfigError, loadConfig } from '../../../src/config/config.ts'
 
 /** What a test changes at will. */
-// eslint-disable-next-line @typescript-eslint/no-explicit-any
+ 
 export type Draft = any
 
 export const PRODUCTION = 'production'

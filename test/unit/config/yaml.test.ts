@@ -2,8 +2,8 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { stringify } from 'yaml'
-import { loadConfig } from '../../../src/config.ts'
-import { parseYaml } from '../../../src/config-yaml.ts'
+import { loadConfig } from '../../../src/config/config.ts'
+import { parseYaml } from '../../../src/config/yaml.ts'
 import { Site, validConfig } from './valid-config.ts'
 
 let site: Site

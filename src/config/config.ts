@@ -1,15 +1,15 @@
 /** Reads the configuration: one YAML file, every problem of it told at once, and what each process is given of it. */
 import { readFileSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { checkHsmFiles, checkListenerFiles, fileProblem, modeText } from './config-files.ts'
-import { checkForm } from './config-form.ts'
-import { ConfigError, Problems } from './config-problems.ts'
-import { checkRules } from './config-rules.ts'
-import type { Config, GatewayConfig, KeyEntry, VaultConfig } from './config-schema.ts'
-import { parseYaml } from './config-yaml.ts'
+import { checkHsmFiles, checkListenerFiles, fileProblem, modeText } from './files.ts'
+import { checkForm } from './form.ts'
+import { ConfigError, Problems } from './problems.ts'
+import { checkRules } from './rules.ts'
+import type { Config, GatewayConfig, KeyEntry, VaultConfig } from './schema.ts'
+import { parseYaml } from './yaml.ts'
 
-export { ConfigError } from './config-problems.ts'
-export { profilesOf } from './config-profile-rules.ts'
+export { ConfigError } from './problems.ts'
+export { profilesOf } from './profile-rules.ts'
 
 /** The exit code of a process whose configuration cannot be used (sysexits.h). */
 export const EX_CONFIG = 78

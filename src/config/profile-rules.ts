@@ -1,10 +1,10 @@
 /** The rules of the configured PRW and MAC profiles, and the list of all profiles that keys may name. */
-import type { Place, Report } from './config-problems.ts'
-import type { Config } from './config-schema.ts'
-import { checkProfileMessages } from './pin-change/known-answers.ts'
-import type { Profile } from './pin-change/profile.ts'
-import { profileProblems } from './pin-change/profile-rules.ts'
-import { findProfile, SHIPPED_PROFILES } from './pin-change/shipped-profiles.ts'
+import type { Place, Report } from './problems.ts'
+import type { Config } from './schema.ts'
+import { checkProfileMessages } from '../pin-change/known-answers.ts'
+import type { Profile } from '../pin-change/profile.ts'
+import { profileProblems } from '../pin-change/profile-rules.ts'
+import { findProfile, SHIPPED_PROFILES } from '../pin-change/shipped-profiles.ts'
 
 /** The shipped and the configured profiles, as the key catalogue takes them. */
 export function profilesOf(config: Pick<Config, 'profiles'>): readonly Profile[] {

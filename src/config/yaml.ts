@@ -4,7 +4,7 @@
  * What YAML can do beyond data lets two readers of one file see two policies, so that none of it is allowed.
  */
 import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Document } from 'yaml'
-import type { LineOf, Place } from './config-problems.ts'
+import type { LineOf, Place } from './problems.ts'
 
 /** A problem of the text itself. */
 export interface YamlProblem {

@@ -1,7 +1,7 @@
 /** Holds the data of a configuration file against the schema, fills in the defaults, and says in words what does not fit. */
 import { Ajv, type ErrorObject } from 'ajv'
-import type { Place, Problems } from './config-problems.ts'
-import { ConfigFile, type Config } from './config-schema.ts'
+import type { Place, Problems } from './problems.ts'
+import { ConfigFile, type Config } from './schema.ts'
 
 /** A top-level member of the configuration. */
 export type Section = keyof Config

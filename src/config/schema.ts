@@ -1,9 +1,9 @@
 /**
  * The configuration file's schema: one YAML document, where an unknown member is an error. Rules between members are in
- * config-rules.ts. A `description` says what a value must be: problems are worded with it, and never with the value.
+ * rules.ts. A `description` says what a value must be: problems are worded with it, and never with the value.
  */
 import { Type, type Static } from 'typebox'
-import { Profile } from './pin-change/profile.ts'
+import { Profile } from '../pin-change/profile.ts'
 
 const strict = { additionalProperties: false } as const
 const id = Type.String({

@@ -1,9 +1,9 @@
 /** The rules of the D1 profiles: names that do not collide, and keys that can do what a profile needs of them. */
-import type { Report } from './config-problems.ts'
-import { profilesOf } from './config-profile-rules.ts'
-import type { Config, D1Profile, KeyEntry } from './config-schema.ts'
-import type { Profile } from './pin-change/profile.ts'
-import { findProfile } from './pin-change/shipped-profiles.ts'
+import type { Report } from './problems.ts'
+import { profilesOf } from './profile-rules.ts'
+import type { Config, D1Profile, KeyEntry } from './schema.ts'
+import type { Profile } from '../pin-change/profile.ts'
+import { findProfile } from '../pin-change/shipped-profiles.ts'
 
 const PAYLOAD_MEMBERS = ['pinBlock', 'prw', 'mac', 'counter', 'transactionId'] as const
 

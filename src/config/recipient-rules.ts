@@ -1,9 +1,9 @@
 /** The rules of the recipients that PINs are sealed for: a public key that is wrong here gives PINs away. */
 import { createPublicKey } from 'node:crypto'
-import { decodeBase64url } from './bytes.ts'
-import type { Report } from './config-problems.ts'
-import type { Config, Recipient } from './config-schema.ts'
-import { isP256Point } from './jwe/ephemeral-key.ts'
+import { decodeBase64url } from '../bytes.ts'
+import type { Report } from './problems.ts'
+import type { Config, Recipient } from './schema.ts'
+import { isP256Point } from '../jwe/ephemeral-key.ts'
 
 const LEAST_RSA_BITS = 2048
 const LEAST_RSA_EXPONENT = 65_537n

@@ -1,10 +1,10 @@
 /** The rules between the members of a key, and between the keys of the catalogue. */
-import type { Report } from './config-problems.ts'
-import type { Config, KeyEntry } from './config-schema.ts'
-import { profilesOf } from './config-profile-rules.ts'
-import { isUsable } from './hsm/key-catalogue.ts'
-import type { MacAlgorithm, Profile } from './pin-change/profile.ts'
-import { findProfile, SHIPPED_PROFILES } from './pin-change/shipped-profiles.ts'
+import type { Report } from './problems.ts'
+import type { Config, KeyEntry } from './schema.ts'
+import { profilesOf } from './profile-rules.ts'
+import { isUsable } from '../hsm/key-catalogue.ts'
+import type { MacAlgorithm, Profile } from '../pin-change/profile.ts'
+import { findProfile, SHIPPED_PROFILES } from '../pin-change/shipped-profiles.ts'
 
 type Purpose = KeyEntry['purpose']
 type Algorithm = KeyEntry['algorithm']

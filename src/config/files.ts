@@ -1,8 +1,8 @@
 /** Checks the files that a configuration names: that they are there, hold what they should, and that secrets are kept. */
 import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto'
 import { closeSync, openSync, readFileSync, statSync, type Stats } from 'node:fs'
-import type { Report } from './config-problems.ts'
-import type { Config } from './config-schema.ts'
+import type { Report } from './problems.ts'
+import type { Config } from './schema.ts'
 
 /** Checks the HSM's files; the PIN file is looked at from outside and never read here. */
 export function checkHsmFiles({ module, pinFile }: Config['hsm'], report: Report): void {

@@ -1,12 +1,12 @@
 /** The rules between the members of a configuration, each checked where the members it needs can be relied on. */
 import { BlockList, isIP } from 'node:net'
-import { checkD1Profiles } from './config-d1-rules.ts'
-import type { Section } from './config-form.ts'
-import { checkKeys } from './config-key-rules.ts'
-import type { Problems, Report } from './config-problems.ts'
-import { checkProfiles } from './config-profile-rules.ts'
-import { checkRecipients } from './config-recipient-rules.ts'
-import type { Config } from './config-schema.ts'
+import { checkD1Profiles } from './d1-rules.ts'
+import type { Section } from './form.ts'
+import { checkKeys } from './key-rules.ts'
+import type { Problems, Report } from './problems.ts'
+import { checkProfiles } from './profile-rules.ts'
+import { checkRecipients } from './recipient-rules.ts'
+import type { Config } from './schema.ts'
 
 /**
  * Reports every rule that is broken.

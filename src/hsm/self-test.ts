@@ -5,6 +5,7 @@
 import { createECDH, createPublicKey, constants, publicEncrypt, randomBytes } from 'node:crypto'
 import { decodeHex, equalConstantTime } from '../bytes.ts'
 import type { KeyEntry } from '../config/schema.ts'
+import { doubleBlock } from '../key-block/cmac.ts'
 import type { Profile } from '../pin-change/profile.ts'
 import { SecretScope } from '../secret.ts'
 import type { Hsm, PublicKey } from './hsm.ts'
@@ -39,6 +40,28 @@ export async function computeCheck(hsm: Hsm, key: KeyEntry, profile: Profile | u
   const answer =
     key.direction === 'in' ? await hsm.decipherBlocks(key, zeros, secrets) : await hsm.encipherBlocks(key, zeros)
   return answer.subarray(0, checkBytes(key)).toString('hex').toUpperCase()
+}
+
+/**
+ * Computes a symmetric key's KCV where its one use allows it: TDEA, E_K(0⁸); AES, CMAC(0¹⁶).
+ *
+ * @returns upper-case hex, or undefined for a key that only deciphers, only verifies, or makes TDEA MACs: its KCV was
+ * recorded when it was made, and its known answer speaks for it.
+ */
+export async function computeKcv(hsm: Hsm, key: KeyEntry, profile: Profile | undefined): Promise<string | undefined> {
+  using secrets = new SecretScope()
+  const enciphers = profile === undefined && key.purpose !== 'jwe-decrypt' && key.direction !== 'in'
+  if (key.algorithm.startsWith('TDEA')) return enciphers ? await computeCheck(hsm, key, profile) : undefined
+  const zeros = secrets.take(16)
+  let mac: Buffer
+  if (profile?.algorithm === 'AES-CMAC' && key.use?.includes('generate')) {
+    mac = await hsm.generateMac(key, profile.algorithm, zeros)
+  } else if (enciphers) {
+    // CMAC of one zero block is E_K of the first subkey (NIST SP 800-38B 6.2), so that ECB is enough.
+    const subkey = doubleBlock(secrets.adopt(await hsm.encipherBlocks(key, zeros)), 'AES', secrets)
+    mac = await hsm.encipherBlocks(key, subkey)
+  } else return undefined
+  return mac.subarray(0, checkBytes(key)).toString('hex').toUpperCase()
 }
 
 /** Whether a key gives its known answer; false also when the HSM fails. */

@@ -27,11 +27,11 @@ export function cmac(algorithm: BlockAlgorithm, key: Uint8Array, message: Uint8A
   const lastStart = (blocks - 1) * blockBytes
   const isComplete = message.length === blocks * blockBytes
 
-  const subkey = double(encipher(secrets.take(blockBytes)), algorithm, secrets)
+  const subkey = doubleBlock(encipher(secrets.take(blockBytes)), algorithm, secrets)
   const last = secrets.take(blockBytes)
   last.set(message.subarray(lastStart))
   if (!isComplete) last[message.length - lastStart] = 0x80
-  xorInto(last, last, isComplete ? subkey : double(subkey, algorithm, secrets))
+  xorInto(last, last, isComplete ? subkey : doubleBlock(subkey, algorithm, secrets))
 
   const state = secrets.take(blockBytes)
   for (let offset = 0; offset < lastStart; offset += blockBytes) {
@@ -42,8 +42,11 @@ export function cmac(algorithm: BlockAlgorithm, key: Uint8Array, message: Uint8A
   return encipher(state)
 }
 
-/** Multiplies by x in the cipher's field: a shift to the left, reduced without a branch on the bit that falls out. */
-function double(block: Buffer, algorithm: BlockAlgorithm, secrets: SecretScope): Buffer {
+/**
+ * Multiplies by x in the cipher's field, which is how both subkeys are made: a shift to the left, reduced without a branch
+ * on the bit that falls out.
+ */
+export function doubleBlock(block: Buffer, algorithm: BlockAlgorithm, secrets: SecretScope): Buffer {
   const doubled = secrets.take(block.length)
   let carry = 0
   for (let i = block.length - 1; i >= 0; i--) {

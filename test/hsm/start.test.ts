@@ -25,6 +25,7 @@ function makeKey({
 }: { attributes?: Attributes; entry?: Partial<KeyEntry>; times?: number } = {}): KeyEntry {
   const id = `made-${++made}`
   const value = Buffer.from(randomBytes(16).map((byte) => byte | 1))
+  const kcv = agreed((oracle) => oracle.ecb('TDEA', value.toString('hex'), '0'.repeat(16))).slice(0, 6)
   const key: KeyEntry = {
     id,
     version: 1,
@@ -33,9 +34,9 @@ function makeKey({
     direction: 'both',
     algorithm: 'TDEA-128',
     formats: ['ISO-0'],
-    kcv: '000000',
+    kcv,
     origin: 'imported',
-    check: agreed((oracle) => oracle.ecb('TDEA', value.toString('hex'), '0'.repeat(16))).slice(0, 6),
+    check: kcv,
     ...entry,
   }
   const right: Attributes = {
@@ -190,6 +191,16 @@ describe('the development keys', () => {
     const { reason, problems } = await hsm.refusal(edited(id, (key) => (key.kcv = '0102030405')))
     expect([reason, problems]).toEqual(['keys-unusable', [`key ${id}: its KCV is not the catalogue's`]])
   })
+
+  it.each(['zpk-out', 'zpk-aes', 'seccos-pin', 'prw-aes', 'pin-mac-aes'])(
+    'are refused when the KCV of %s, which its use can compute, is another',
+    async (id) => {
+      const { reason, problems } = await hsm.refusal(
+        edited(id, (key) => (key.kcv = id.endsWith('aes') ? '0102030405' : '010203')),
+      )
+      expect([reason, problems]).toEqual(['self-test-failed', [`key ${id}: its KCV is not the catalogue's`]])
+    },
+  )
 
   it.each(['zpk-in', 'zpk-out', 'zpk-aes', 'seccos-pin', 'prw', 'pin-mac', 'prw-aes', 'pin-mac-aes'])(
     'are refused when the known answer of %s is another or missing',

@@ -6,7 +6,7 @@ import type { Profile } from '../../pin-change/profile.ts'
 import { SecretScope } from '../../secret.ts'
 import { HsmStartError, type PublicKey } from '../hsm.ts'
 import { isUsable, type KeyCatalogue } from '../key-catalogue.ts'
-import { checkKey } from '../self-test.ts'
+import { checkKey, computeKcv } from '../self-test.ts'
 import { findKey, readPublicKey } from './find-key.ts'
 import { openToken, type Token, type TokenAddress } from './module.ts'
 import { Pkcs11Hsm, type KeyObjects } from './pkcs11-hsm.ts'
@@ -51,9 +51,14 @@ export async function openHsm(settings: HsmSettings, pin: string): Promise<OpenH
     )
     const failed = await knownAnswerProblems(token, pool, profiles)
     for (const key of keys) {
-      if (!(await checkKey(hsm, key, settings.catalogue.profileOf(key), publicKeys.get(key)))) {
+      const profile = settings.catalogue.profileOf(key)
+      if (!(await checkKey(hsm, key, profile, publicKeys.get(key)))) {
         failed.push(`key ${key.id}: it does not give its known answer`)
+        continue
       }
+      const kcv = await computeKcv(hsm, key, profile)
+      if (kcv !== undefined && kcv !== key.kcv.toUpperCase())
+        failed.push(`key ${key.id}: its KCV is not the catalogue's`)
     }
     if (failed.length > 0) throw new HsmStartError('self-test-failed', failed)
     return { hsm, token, keys, publicKeys, close: () => token.close() }

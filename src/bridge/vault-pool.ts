@@ -112,6 +112,7 @@ export class VaultPool implements Bridge {
 
   /** Gives a vault nothing more; when it has answered what it holds, its channel ends, and it with it. */
   drain(id: number): void {
+    this.#expected.delete(id)
     const vault = this.#vaults.get(id)
     if (vault === undefined) return
     vault.draining = true

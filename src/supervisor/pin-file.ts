@@ -1,15 +1,21 @@
 /** Waits for a new HSM PIN: a refused one is never tried again, since a few wrong tries lock many a token. */
-import { unwatchFile, watchFile } from 'node:fs'
+import { statSync } from 'node:fs'
+import { setTimeout } from 'node:timers/promises'
 
 const LOOK_EVERY_MS = 500
 
-/** Resolves when the file's time, size or identity changes; its content is not read here. */
-export function untilChanged(path: string): Promise<void> {
-  return new Promise((resolve) => {
-    watchFile(path, { interval: LOOK_EVERY_MS }, (now, before) => {
-      if (now.mtimeMs === before.mtimeMs && now.size === before.size && now.ino === before.ino) return
-      unwatchFile(path)
-      resolve()
-    })
-  })
+/** What tells one state of a file from another without reading it: identity, size and time; empty if it is not there. */
+export function identityOf(path: string): string {
+  const stats = statSync(path, { bigint: true, throwIfNoEntry: false })
+  return stats === undefined ? '' : `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeNs}`
+}
+
+/** Resolves once the file is there, is another than `before`, and is seen twice alike: one half written would cost a try. */
+export async function untilChanged(path: string, before: string): Promise<void> {
+  for (let last = before; ;) {
+    await setTimeout(LOOK_EVERY_MS)
+    const now = identityOf(path)
+    if (now !== '' && now !== before && now === last) return
+    last = now
+  }
 }

@@ -14,12 +14,12 @@ import type { HsmStartFailure } from '../hsm/hsm.ts'
 import type { Logger } from '../log.ts'
 import { Backoff } from './backoff.ts'
 import type { GatewayCommand, GatewayReport, VaultCommand, VaultReport } from './messages.ts'
-import { untilChanged } from './pin-file.ts'
+import { identityOf, untilChanged } from './pin-file.ts'
 import { spawnGateway, spawnVault } from './spawn.ts'
 
-/** A vault that neither opens its HSM nor says why is taken for hung. */
+/** A vault that neither gets ready nor says why not is taken for hung. */
 const VAULT_START_MS = 30_000
-/** A vault that lived this long has started well. */
+/** A process that lived this long has started well. */
 const STABLE_MS = 10_000
 
 /** What `serve` prints on standard output once every vault is ready. */
@@ -47,6 +47,8 @@ const EX_SOFTWARE = 70
 interface Vault {
   readonly id: number
   readonly process: ChildProcess
+  /** Ends a vault that does not get ready, or that does not go when it is told to. */
+  impatience: NodeJS.Timeout
   ready: boolean
   replaced: boolean
   draining: boolean
@@ -82,11 +84,15 @@ export class Supervisor {
   /** Starts the gateway, and the vaults after it. */
   start(): void {
     if (this.#stopping) return
+    const started = performance.now()
     const gateway = spawnGateway(this.#config)
     this.#gateway = gateway
     this.#bridgeSocket = join(this.#bridgeFolder, `bridge-${this.#nextSocket++}.sock`)
     gateway.on('message', (message: GatewayReport) => this.#onGatewayReport(message))
-    gateway.once('exit', (code, signal) => void this.#onGatewayExit(code, signal))
+    gateway.once('exit', (code, signal) => {
+      if (performance.now() - started > STABLE_MS) this.#gatewayBackoff.reset()
+      void this.#onGatewayExit(code, signal)
+    })
     this.#tellGateway({ type: 'start', config: this.#gatewayConfig(), bridgeSocket: this.#bridgeSocket })
   }
 
@@ -130,14 +136,16 @@ export class Supervisor {
     switch (message.type) {
       case 'listening':
         this.#listening = true
-        this.#gatewayBackoff.reset()
         this.#ports = { api: message.port, management: message.managementPort }
         this.#log.info({ port: message.port, managementPort: message.managementPort }, 'listening')
         void this.#fill()
         break
       case 'vault-ready': {
         const vault = this.#vaults.get(message.vault)
-        if (vault) vault.ready = true
+        if (vault) {
+          vault.ready = true
+          clearTimeout(vault.impatience)
+        }
         this.#retireReplaced()
         this.#announce()
         break
@@ -168,12 +176,14 @@ export class Supervisor {
     this.#filling = true
     try {
       while (!this.#stopping && this.#listening && this.#missing() > 0) {
+        // Looked at before the vault reads it, so that a PIN written meanwhile is noticed.
+        const pinFile = identityOf(this.#config.hsm.pinFile)
         const failure = await this.#startVault()
         if (failure === undefined) continue
         if (FATAL_AT_START.includes(failure) && !this.#announced) this.stop(EX_SOFTWARE)
         else if (PIN_FAILURES.includes(failure)) {
           this.#log.error('no vault is started until the HSM PIN file changes')
-          await untilChanged(this.#config.hsm.pinFile)
+          await untilChanged(this.#config.hsm.pinFile, pinFile)
         } else await pause(this.#vaultBackoff.next())
       }
     } finally {
@@ -190,7 +200,8 @@ export class Supervisor {
     const id = this.#nextVault++
     const secret = randomBytes(32).toString('hex')
     const child = spawnVault(this.#config)
-    const vault: Vault = { id, process: child, ready: false, replaced: false, draining: false }
+    const impatience = setTimeout(() => child.kill('SIGKILL'), VAULT_START_MS)
+    const vault: Vault = { id, process: child, impatience, ready: false, replaced: false, draining: false }
     this.#vaults.set(id, vault)
     this.#tellGateway({ type: 'admit', vault: id, secret })
     const config = vaultConfig(this.#config)
@@ -200,19 +211,19 @@ export class Supervisor {
       let failure: HsmStartFailure = 'token-absent'
       const started = performance.now()
       let opened = false
-      const impatience = setTimeout(() => child.kill('SIGKILL'), VAULT_START_MS)
       child.on('message', (message: VaultReport) => {
         if (message.type === 'failed') failure = message.reason
         else if (message.type === 'tired') this.#replace(vault)
         else {
           opened = true
-          clearTimeout(impatience)
           resolve(undefined)
         }
       })
       child.once('exit', (code, signal) => {
-        clearTimeout(impatience)
+        clearTimeout(vault.impatience)
         this.#vaults.delete(id)
+        // Its secret, if it never used it, opens nothing any more.
+        this.#tellGateway({ type: 'drain', vault: id })
         if (!this.#stopping && !vault.replaced) this.#log.warn({ vault: id, code, signal }, 'a vault ended')
         if (!opened) resolve(failure)
         else if (vault.replaced) void this.#fill()
@@ -244,6 +255,7 @@ export class Supervisor {
     const replaced = serving.filter((vault) => vault.replaced)
     for (const vault of replaced.slice(0, Math.max(0, serving.length - this.#wanted))) {
       vault.draining = true
+      vault.impatience = setTimeout(() => vault.process.kill('SIGKILL'), 2 * this.#config.limits.hsmMs)
       this.#tellGateway({ type: 'drain', vault: vault.id })
     }
   }

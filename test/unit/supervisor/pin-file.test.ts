@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { untilChanged } from '../../../src/supervisor/pin-file.ts'
+import { identityOf, untilChanged } from '../../../src/supervisor/pin-file.ts'
 
-// The file is looked at every 500 ms.
-const LOOKED_TWICE_MS = 1200
+// The file is looked at every 500 ms, and has to be seen twice alike.
+const LOOKED_TWICE_MS = 1700
 
 describe('untilChanged', () => {
   let folder: string
@@ -23,7 +23,7 @@ describe('untilChanged', () => {
     await Promise.race([changed.then(() => 'changed'), sleep(LOOKED_TWICE_MS).then(() => 'waiting')])
 
   it('waits while nothing changes, and while the file is only read', async () => {
-    const changed = untilChanged(file)
+    const changed = untilChanged(file, identityOf(file))
     expect(await state(changed)).toBe('waiting')
     utimesSync(file, new Date(), new Date(Date.now() + 1000))
     await changed
@@ -41,19 +41,34 @@ describe('untilChanged', () => {
         renameSync(`${path}.new`, path)
       },
     ],
-    ['is removed', (path: string) => rmSync(path)],
   ])('resolves when the file %s', async (_name, change) => {
     const at = new Date('2026-01-01')
     utimesSync(file, at, at)
-    const changed = untilChanged(file)
+    const changed = untilChanged(file, identityOf(file))
     await sleep(100)
     change(file)
     expect(await state(changed)).toBe('changed')
   })
 
+  it('waits while the file is not there, and while it is still being written', async () => {
+    const changed = untilChanged(file, identityOf(file))
+    rmSync(file)
+    expect(await state(changed)).toBe('waiting')
+    const writing = setInterval(() => writeFileSync(file, String(performance.now())), 50)
+    expect(await state(changed)).toBe('waiting')
+    clearInterval(writing)
+    await changed
+  })
+
+  it('notices what was written before it was called', async () => {
+    const before = identityOf(file)
+    writeFileSync(file, '87654321\n')
+    expect(await state(untilChanged(file, before))).toBe('changed')
+  })
+
   it('resolves when a file that was missing comes back', async () => {
     rmSync(file)
-    const changed = untilChanged(file)
+    const changed = untilChanged(file, identityOf(file))
     await sleep(100)
     writeFileSync(file, '1234\n')
     expect(await state(changed)).toBe('changed')

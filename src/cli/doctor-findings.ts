@@ -36,7 +36,7 @@ export async function examine(config: Config): Promise<Finding[]> {
     }
     const open = await openHsm(settings, pin)
     try {
-      findings.push(...tokenFindings(open), ...keyFindings(open, config.keys))
+      findings.push(...tokenFindings(open), ...keyFindings(open, config.keys), ...profileFindings(config, catalogue))
     } finally {
       open.close()
     }
@@ -44,7 +44,7 @@ export async function examine(config: Config): Promise<Finding[]> {
     if (!(error instanceof HsmStartError)) throw error
     findings.push(...error.problems.map((text): Finding => ({ subject: subjectOf(error), verdict: 'wrong', text })))
   }
-  return [...findings, ...profileFindings(config, catalogue)]
+  return findings
 }
 
 function tokenFindings({ hsm, token }: OpenHsm): Finding[] {

@@ -12,6 +12,14 @@ export interface Metrics {
   readonly render: () => Promise<string>
 }
 
+const UNREADABLE = [
+  'process_resident_memory_bytes',
+  'process_virtual_memory_bytes',
+  'process_heap_bytes',
+  'process_open_fds',
+  'process_max_fds',
+]
+
 /** Makes the metrics of one gateway. */
 export function createMetrics(options: {
   readonly status: () => BridgeStatus
@@ -20,6 +28,16 @@ export function createMetrics(options: {
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
+  // These read /proc, which this process may not: a false zero is worse than no figure.
+  for (const name of UNREADABLE) registry.removeSingleMetric(name)
+  new Gauge({
+    name: 'process_resident_memory_bytes',
+    help: 'Resident memory size in bytes.',
+    registers,
+    collect() {
+      this.set(process.memoryUsage.rss())
+    },
+  })
 
   const requests = new Counter({
     name: 'pinbridge_requests_total',

@@ -48,7 +48,7 @@ beforeAll(async () => {
   await everything()
   metrics = JSON.stringify([await issuer.service.manage('/metrics'), await issuer.service.manage('/readyz')])
 })
-afterAll(() => issuer?.close())
+afterAll(() => issuer.close())
 
 async function send(method: string, path: string, body?: unknown, options?: CallOptions): Promise<Answer> {
   const answer = await issuer.service.call(method, path, body, options)
@@ -153,9 +153,11 @@ async function everything(): Promise<void> {
     to: { key: 'zpk-out', format: 'ISO-1' },
     card,
   })
-  // The third PAN under one block is refused and alarmed: the alarm must not name them.
-  for (const pan of [newPan(), newPan(), newPan()])
-    await send('POST', '/v1/pin/get', { ...routes['pin/get'], card: { pan } })
+  // The third PAN under one block is refused and alarmed: the alarm must not name it.
+  const other = issuer.block('zpk-in', 'ISO-3', PIN, PAN)
+  for (const pan of [newPan(), newPan(), PAN]) {
+    await send('POST', '/v1/pin/get', { ...routes['pin/get'], pinBlock: other, card: { pan } })
+  }
   await send('GET', '/v1/jwks')
   await send('GET', '/v1/keys')
   await send('GET', `/v1/${PIN}/${PAN}`)

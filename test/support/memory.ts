@@ -4,6 +4,7 @@
  * Every page that the process may have written is read, the libraries' and SoftHSM's too; a file mapped without the right to
  * write holds only what is in the file. It needs the right to trace the process and throws without.
  */
+import { execFileSync } from 'node:child_process'
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
 
 /** Something that must not be in a memory. */
@@ -26,6 +27,8 @@ export interface Finding {
 }
 
 const CHUNK_BYTES = 16 << 20
+const PAGE_BYTES = Number(execFileSync('getconf', ['PAGESIZE'], { encoding: 'utf8' }))
+const PAGEMAP_ENTRY_BYTES = 8
 const MIN_NEEDLE_BYTES = 6
 const CONTEXT_BYTES = 48
 /** Kernel mappings that cannot be read by this way. */
@@ -35,27 +38,27 @@ const UNREADABLE = new Set(['[vvar]', '[vsyscall]', '[vvar_vclock]'])
 export function scanMemory(pid: number, needles: readonly Needle[]): { findings: Finding[]; bytes: number } {
   const index = new NeedleIndex(needles)
   const memory = openSync(`/proc/${pid}/mem`, 'r')
+  const pagemap = openSync(`/proc/${pid}/pagemap`, 'r')
   const findings: Finding[] = []
   let total = 0
   try {
     for (const { start, end, where } of readableMappings(pid)) {
-      for (let at = start; at < end; at += CHUNK_BYTES) {
-        // Chunks overlap, so that nothing hides across two.
-        const bytes = readAt(memory, at, Math.min(end - at, CHUNK_BYTES + index.longest - 1))
-        total += Math.min(bytes.length, CHUNK_BYTES)
-        index.search(bytes, (needle, offset) => {
-          if (offset >= CHUNK_BYTES) return
-          findings.push({
-            what: needle.what,
-            where,
-            place: `${(at - start + offset).toString(16)} of ${(end - start).toString(16)}`,
-            around: surroundings(bytes, offset, needle),
+      for (const run of touchedRuns(pagemap, start, end)) {
+        for (let at = run.start; at < run.end; at += CHUNK_BYTES) {
+          // Chunks overlap, so that nothing hides across two.
+          const bytes = readAt(memory, at, Math.min(run.end - at, CHUNK_BYTES + index.longest - 1))
+          total += Math.min(bytes.length, CHUNK_BYTES)
+          index.search(bytes, (needle, offset) => {
+            if (offset >= CHUNK_BYTES) return
+            const place = `${(at - start + offset).toString(16)} of ${(end - start).toString(16)}`
+            findings.push({ what: needle.what, where, place, around: surroundings(bytes, offset, needle) })
           })
-        })
+        }
       }
     }
   } finally {
     closeSync(memory)
+    closeSync(pagemap)
   }
   return { findings, bytes: total }
 }
@@ -151,6 +154,21 @@ function* readableMappings(pid: number): Generator<{ start: number; end: number;
       end: Number.parseInt(end!, 16),
       where: `${name || 'anonymous'} ${permissions}`,
     }
+  }
+}
+
+/** The runs of pages that are in memory or swapped out; the others were never written, and there are many on thread stacks. */
+function* touchedRuns(pagemap: number, start: number, end: number): Generator<{ start: number; end: number }> {
+  const pages = (end - start) / PAGE_BYTES
+  const entries = Buffer.alloc(pages * PAGEMAP_ENTRY_BYTES)
+  readSync(pagemap, entries, 0, entries.length, (start / PAGE_BYTES) * PAGEMAP_ENTRY_BYTES)
+  // proc_pid_pagemap(5): bit 63 is "present in RAM", bit 62 "in swap"; entries are little-endian.
+  const isTouched = (page: number) => page < pages && (entries[(page + 1) * PAGEMAP_ENTRY_BYTES - 1]! & 0xc0) !== 0
+  for (let page = 0; page < pages; page++) {
+    if (!isTouched(page)) continue
+    const first = page
+    while (isTouched(page)) page++
+    yield { start: start + first * PAGE_BYTES, end: start + page * PAGE_BYTES }
   }
 }
 

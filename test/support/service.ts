@@ -90,7 +90,10 @@ export async function startService(setUp: DevelopmentSetUp): Promise<Service> {
   let output = ''
   child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()))
   const ready = await new Promise<ReadyLine>((resolve, reject) => {
-    const fail = (why: string) => reject(new Error(`the service did not get ready (${why}):\n${output}`))
+    const fail = (why: string) => {
+      child.kill('SIGKILL')
+      reject(new Error(`the service did not get ready (${why}):\n${output}`))
+    }
     const timer = setTimeout(() => fail('time'), START_MS)
     child.once('exit', (code) => fail(`exit ${code}`))
     child.stdout.on('data', (chunk: Buffer) => {

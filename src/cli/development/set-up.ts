@@ -1,6 +1,6 @@
 /** A whole development set-up in one folder: token, keys, certificates, recipient and configuration. */
 import { generateKeyPairSync } from 'node:crypto'
-import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { stringify } from 'yaml'
 import { GRANTABLE_OPERATIONS, type Config } from '../../config/schema.ts'
@@ -45,7 +45,16 @@ export async function makeDevelopmentSetUp(folder: string, module: string): Prom
   if (existsSync(directory) && readdirSync(directory).length > 0) throw new FolderInUseError()
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   chmodSync(directory, 0o700)
+  try {
+    return await fill(directory, module)
+  } catch (error) {
+    // Half a set-up is of no use, and would be in the way of the next try.
+    for (const name of readdirSync(directory)) rmSync(join(directory, name), { recursive: true })
+    throw error
+  }
+}
 
+async function fill(directory: string, module: string): Promise<DevelopmentSetUp> {
   const { token, pin } = makeToken(directory, module)
   const [keys, certificates] = await Promise.all([
     makeKeys(token, pin),

@@ -9,7 +9,7 @@ let issuer: Issuer
 beforeAll(async () => {
   issuer = await openIssuer()
 })
-afterAll(() => issuer?.close())
+afterAll(() => issuer.close())
 
 const PAN = '4000001234567899'
 /** Every refusal of this file, for the comparison at its end. */

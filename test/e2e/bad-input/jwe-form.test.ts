@@ -18,7 +18,7 @@ let issuer: Issuer
 beforeAll(async () => {
   issuer = await openIssuer()
 })
-afterAll(() => issuer?.close())
+afterAll(() => issuer.close())
 
 const PAN = '4000001234567899'
 

@@ -20,7 +20,7 @@ let issuer: Issuer
 beforeAll(async () => {
   issuer = await openIssuer()
 })
-afterAll(() => issuer?.close())
+afterAll(() => issuer.close())
 
 const PAN = '4000001234567899'
 const BLOCK = clearBlock('ISO-0', '1234', PAN)

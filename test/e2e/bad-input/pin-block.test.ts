@@ -16,7 +16,7 @@ let issuer: Issuer
 beforeAll(async () => {
   issuer = await openIssuer()
 })
-afterAll(() => issuer?.close())
+afterAll(() => issuer.close())
 
 const PAN = '4000001234567899'
 const card = { pan: PAN, panSequenceNumber: '01', expiry: '3012' }

@@ -29,7 +29,7 @@ beforeAll(async () => {
     'mac/verify': { ...mac, mac: '00'.repeat(8) },
   }
 })
-afterAll(() => issuer?.close())
+afterAll(() => issuer.close())
 
 const PAN = '4000001234567899'
 const PATHS = ['pin/set', 'pin/get', 'pin-blocks/translate', 'prw/generate', 'prw/verify', 'mac/generate', 'mac/verify']

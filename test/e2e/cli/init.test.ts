@@ -196,5 +196,6 @@ describe('pinbridge init --dev --json', () => {
     ])
     expect([code, stdout]).toEqual([69, ''])
     expect(stderr).toContain('the PKCS#11 module could not be loaded')
+    expect(readdirSync(none)).toEqual([])
   })
 })

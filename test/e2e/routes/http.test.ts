@@ -13,7 +13,7 @@ beforeAll(async () => {
     config.limits = { guesses: { perClient: 1000, perCard: 3, perPinBlock: 1000 }, requestMs: 1000, hsmMs: 500 }
   })
 })
-afterAll(() => issuer?.close())
+afterAll(() => issuer.close())
 
 /** Opens a TLS connection; without a certificate unless given one. */
 function open(certificate: { cert?: string | Buffer; key?: string | Buffer } = {}): Promise<TLSSocket> {
@@ -55,7 +55,7 @@ describe('who may connect', () => {
       // With TLS 1.3 the client may believe itself connected before the server has looked; then the line ends without a byte.
       const end = await open(shown)
         .then((socket) => exchange(socket, KEYS_REQUEST))
-        .catch(({ code }) => String(code))
+        .catch((error: unknown) => String((error as { code?: unknown }).code))
       expect(end).toMatch(/^$|^ERR_SSL_|^ECONNRESET$/)
     }
     expect(await exchange(await open(adapter()), KEYS_REQUEST)).toMatch(/^HTTP\/1\.1 200 /)

@@ -45,8 +45,10 @@ export const TO = { key: 'zpk-out', format: 'ISO-0' } as const
 /** Makes a set-up in a temporary folder and starts the service on it. */
 export async function openIssuer(edit?: (config: any) => void): Promise<Issuer> {
   const folder = temporaryFolder()
-  const setUp = await makeSetUp(folder.path, edit)
-  const service = await startService(setUp)
+  const { setUp, service } = await start(folder.path, edit).catch((error: unknown) => {
+    folder.dispose()
+    throw error
+  })
   const keys = Object.fromEntries(setUp.keys.flatMap(({ id, value }) => (value === undefined ? [] : [[id, value]])))
   const value = (id: string) => {
     const hex = keys[id]
@@ -72,6 +74,11 @@ export async function openIssuer(edit?: (config: any) => void): Promise<Issuer> 
       folder.dispose()
     },
   }
+}
+
+async function start(folder: string, edit?: (config: any) => void) {
+  const setUp = await makeSetUp(folder, edit)
+  return { setUp, service: await startService(setUp) }
 }
 
 /** A clear PIN block, hex; random fill where the format has it. */

@@ -8,7 +8,7 @@ let issuer: Issuer
 beforeAll(async () => {
   issuer = await openIssuer()
 })
-afterAll(() => issuer?.close())
+afterAll(() => issuer.close())
 
 const POSTS = ['pin/set', 'pin/get', 'pin-blocks/translate', 'prw/generate', 'prw/verify', 'mac/generate', 'mac/verify']
 

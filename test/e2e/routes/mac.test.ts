@@ -7,7 +7,7 @@ let issuer: Issuer
 beforeAll(async () => {
   issuer = await openIssuer()
 })
-afterAll(() => issuer?.close())
+afterAll(() => issuer.close())
 
 const PRW = '922E58D245FCDBB5'
 const generate = (body: object) => issuer.post('/v1/mac/generate', body)

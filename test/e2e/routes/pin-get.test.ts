@@ -8,7 +8,7 @@ let issuer: Issuer
 beforeAll(async () => {
   issuer = await openIssuer()
 })
-afterAll(() => issuer?.close())
+afterAll(() => issuer.close())
 
 function get(pinBlock: string, pan: string, more: object = {}) {
   const from = { key: 'zpk-in', format: 'ISO-0' }

@@ -10,7 +10,7 @@ let issuer: Issuer
 beforeAll(async () => {
   issuer = await openIssuer()
 })
-afterAll(() => issuer?.close())
+afterAll(() => issuer.close())
 
 const KIDS = ['jwe-ec', 'jwe-rsa'] as const
 const kcvOf = (id: string) => issuer.service.setUp.keys.find((key) => key.id === id)!.kcv

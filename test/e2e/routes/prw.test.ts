@@ -7,7 +7,7 @@ let issuer: Issuer
 beforeAll(async () => {
   issuer = await openIssuer()
 })
-afterAll(() => issuer?.close())
+afterAll(() => issuer.close())
 
 const FROM = { key: 'zpk-in', format: 'ISO-0' } as const
 const CHANGE = { counter: '0003' }

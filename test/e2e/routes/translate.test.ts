@@ -6,7 +6,7 @@ let issuer: Issuer
 beforeAll(async () => {
   issuer = await openIssuer()
 })
-afterAll(() => issuer?.close())
+afterAll(() => issuer.close())
 
 const ZONE_FORMATS = ['ISO-0', 'ISO-1', 'ISO-3'] as const
 

@@ -8,7 +8,7 @@ import { makeDevelopmentCertificates, type DevelopmentCertificates } from '../..
 import { ConfigError, loadConfig } from '../../../src/config/config.ts'
 
 /** What a test changes at will. */
- 
+
 export type Draft = any
 
 export const PRODUCTION = 'production'

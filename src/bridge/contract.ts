@@ -103,7 +103,7 @@ export const REQUESTS = {
     strict,
   ),
   sealGetPin: Type.Object(
-    { pinBlock: PinBlock, from: Zone, card: Card, recipient: Type.String({ maxLength: 256 }) },
+    { pinBlock: PinBlock, from: Zone, card: Card, recipient: Type.String({ minLength: 1, maxLength: 256 }) },
     strict,
   ),
   translatePinBlocks: Type.Object(

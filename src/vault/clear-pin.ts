@@ -1,5 +1,6 @@
 /** From PIN blocks under a zone key to clear PINs and back; clear values are in slices of the operation's scope. */
 import { decodeHex } from '../bytes.ts'
+import type { Card, Zone } from '../bridge/contract.ts'
 import type { KeyEntry } from '../config/schema.ts'
 import { ServiceError } from '../errors.ts'
 import type { Hsm } from '../hsm/hsm.ts'
@@ -7,6 +8,7 @@ import { parsePan, type Pan } from '../pin/pan.ts'
 import { MAX_PIN_DIGITS, type ClearPin } from '../pin/pin.ts'
 import { PIN_BLOCK_FORMATS, type PinBlockFormat } from '../pin/pin-block.ts'
 import type { SecretScope } from '../secret.ts'
+import type { VaultContext } from './context.ts'
 
 /** The layout of a format; one that is not built serves no key. */
 export function layoutOf(format: string): PinBlockFormat {
@@ -23,7 +25,7 @@ export function panOf(text: string): Pan {
 }
 
 /** The bytes of an enciphered PIN block in hex; a length that is not the format's is a malformed request. */
-export function pinBlockBytes(hex: string, layout: PinBlockFormat): Buffer {
+function pinBlockBytes(hex: string, layout: PinBlockFormat): Buffer {
   const bytes = decodeHex(hex)
   if (bytes?.length !== layout.blockBytes) throw new ServiceError('ERR_REQUEST_INVALID')
   return bytes
@@ -69,4 +71,16 @@ export async function decipherPin(
 ): Promise<ClearPin> {
   const clearBlock = await hsm.decipherBlocks(input.key, input.pinBlockUnderZpk, secrets)
   return decodePin(clearBlock, input.layout, input.pan, secrets)
+}
+
+/** Deciphers and decodes the PIN block that a request gives under one of its zone keys. */
+export async function readPin(
+  { hsm, catalogue }: VaultContext,
+  { pinBlock, from, card }: { readonly pinBlock: string; readonly from: Zone; readonly card: Card },
+  secrets: SecretScope,
+): Promise<ClearPin> {
+  const key = catalogue.zoneKey(from, 'in')
+  const layout = layoutOf(from.format)
+  const pinBlockUnderZpk = pinBlockBytes(pinBlock, layout)
+  return await decipherPin(hsm, { pinBlockUnderZpk, key, layout, pan: panOf(card.pan) }, secrets)
 }

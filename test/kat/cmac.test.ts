@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { cmac } from '../../src/key-block/cmac.ts'
 import { SecretScope } from '../../src/secret.ts'
 import { ORACLES } from '../support/oracles.ts'
-import { MacVectors, readVectors } from '../unit/key-block/vector-file.ts'
+import { MacVectors, readVectors } from '../support/vector-file.ts'
 
 const FILES = [
   ['TDEA', 'cmac-tdea.json'],

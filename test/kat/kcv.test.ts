@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { jwkThumbprint, publicKeyKcv, symmetricKcv } from '../../src/key-block/kcv.ts'
 import { SecretScope } from '../../src/secret.ts'
 import { agreed } from '../support/oracles.ts'
-import { KcvVectors, readVectors } from '../unit/key-block/vector-file.ts'
+import { KcvVectors, readVectors } from '../support/vector-file.ts'
 
 function ours(algorithm: 'TDEA' | 'AES', keyHex: string): string {
   using secrets = new SecretScope()

@@ -5,7 +5,7 @@ import { padMethod2, splitLastBlock } from '../../src/key-block/iso-9797-padding
 import { retailMacKeyObjects } from '../../src/key-block/retail-mac-key.ts'
 import { SecretScope } from '../../src/secret.ts'
 import { ORACLES } from '../support/oracles.ts'
-import { MacVectors, readVectors } from '../unit/key-block/vector-file.ts'
+import { MacVectors, readVectors } from '../support/vector-file.ts'
 
 /** Composes the MAC as the HSM adapter does, with OpenSSL in the place of the token. */
 function composed(keyHex: string, messageHex: string): string {

@@ -6,7 +6,7 @@ import { ServiceError } from '../../errors.ts'
 import { sealEcdhEs, sealRsaOaep256 } from '../../jwe/seal.ts'
 import { translationVerdict } from '../../pin/translation-policy.ts'
 import { SecretScope } from '../../secret.ts'
-import { decipherPin, encodePin, layoutOf, panOf, pinBlockBytes } from '../clear-pin.ts'
+import { encodePin, layoutOf, panOf, readPin } from '../clear-pin.ts'
 import type { VaultContext } from '../context.ts'
 
 /** Deciphers, encodes as ISO 0, seals; the clear block and the payload stay in one scope. */
@@ -21,16 +21,12 @@ export async function sealGetPin(
   if (translationVerdict(request.from.format, 'ISO-0') !== 'permitted') {
     throw new ServiceError('ERR_TRANSLATION_FORBIDDEN')
   }
-  const key = catalogue.zoneKey(request.from, 'in')
   const { innerKey } = recipient.profile
   const outgoingKey = innerKey === undefined ? undefined : catalogue.zoneKey({ key: innerKey, format: 'ISO-0' }, 'out')
-  const layout = layoutOf(request.from.format)
-  const pinBlockUnderZpk = pinBlockBytes(request.pinBlock, layout)
-  const pan = panOf(request.card.pan)
 
   using secrets = new SecretScope()
-  const clearPin = await decipherPin(hsm, { pinBlockUnderZpk, key, layout, pan }, secrets)
-  const clearBlock = await encodePin(hsm, clearPin, layoutOf('ISO-0'), pan, secrets)
+  const clearPin = await readPin(context, request, secrets)
+  const clearBlock = await encodePin(hsm, clearPin, layoutOf('ISO-0'), panOf(request.card.pan), secrets)
   const pinBlock = outgoingKey === undefined ? clearBlock : await hsm.encipherBlocks(outgoingKey, clearBlock)
   const payload = encodePayload(pinBlock, recipient.profile, secrets)
   return {

@@ -1,25 +1,22 @@
 /** Verifies a PRW against the PIN in an enciphered PIN block. */
 import type { AnswerOf, RequestOf } from '../../bridge/contract.ts'
 import { SecretScope } from '../../secret.ts'
-import { decipherPin, layoutOf, panOf, pinBlockBytes } from '../clear-pin.ts'
+import { readPin } from '../clear-pin.ts'
 import type { VaultContext } from '../context.ts'
 import { hexBytes, requestInputs, verifies } from '../profiled-mac.ts'
 
 /** Deciphers the PIN block, computes the PRW anew and compares; a mismatch is a result and not an error. */
 export async function verifyPrw(
-  { hsm, catalogue }: VaultContext,
+  context: VaultContext,
   request: RequestOf<'verifyPrw'>,
 ): Promise<AnswerOf<'verifyPrw'>> {
-  const prwKey = catalogue.profiledKey(request.key, 'prw', 'verify')
-  const key = catalogue.zoneKey(request.from, 'in')
-  const layout = layoutOf(request.from.format)
-  const pinBlockUnderZpk = pinBlockBytes(request.pinBlock, layout)
+  const prwKey = context.catalogue.profiledKey(request.key, 'prw', 'verify')
   using secrets = new SecretScope()
-  const clearPin = await decipherPin(hsm, { pinBlockUnderZpk, key, layout, pan: panOf(request.card.pan) }, secrets)
+  const clearPin = await readPin(context, request, secrets)
   const inputs = {
     ...requestInputs(request.card, request.change),
     ...clearPin,
     randomNumber: hexBytes(request.randomNumber),
   }
-  return { verified: await verifies(hsm, prwKey, inputs, Buffer.from(request.prw, 'hex')) }
+  return { verified: await verifies(context.hsm, prwKey, inputs, Buffer.from(request.prw, 'hex')) }
 }

@@ -198,7 +198,7 @@ describe('a vault under a gateway that was taken over', () => {
       for (const from of [zone('prw'), zone('pin-mac'), zone('seccos-pin'), zone('zpk-in', 'ISO-4'), zone('nobody')]) {
         await expectRefusal('sealGetPin', get({ from }), FORBIDDEN)
       }
-      for (const recipient of ['nobody', 'jwe-ec', '__proto__', '']) {
+      for (const recipient of ['nobody', 'jwe-ec', '__proto__']) {
         await expectRefusal('sealGetPin', get({ recipient }), FORBIDDEN)
       }
     })

@@ -83,7 +83,6 @@ describe('pin/get', () => {
       [
         await get(pinBlock, pan, { recipient: 'd1-other' }),
         await get(pinBlock, pan, { recipient: 'jwe-ec' }),
-        await get(pinBlock, pan, { recipient: '' }),
         await from('zpk-none'),
         await from('seccos-pin'),
         await from('prw'),

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { KcvVectors, checkVectors, readVectors } from './vector-file.ts'
+import { KcvVectors, checkVectors, readVectors } from '../support/vector-file.ts'
 
 describe('vector files', () => {
   const good = () => structuredClone(readVectors(KcvVectors, 'kcv.json'))

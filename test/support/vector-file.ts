@@ -73,5 +73,5 @@ export function checkVectors<S extends typeof MacVectors | typeof KcvVectors>(sc
 
 /** Reads test/vectors/`name`. */
 export function readVectors<S extends typeof MacVectors | typeof KcvVectors>(schema: S, name: string): Static<S> {
-  return checkVectors(schema, JSON.parse(readFileSync(new URL(`../../vectors/${name}`, import.meta.url), 'utf8')))
+  return checkVectors(schema, JSON.parse(readFileSync(new URL(`../vectors/${name}`, import.meta.url), 'utf8')))
 }

@@ -2,9 +2,12 @@
 import { tmpdir } from 'node:os'
 import { Command, InvalidArgumentError } from 'commander'
 import { loadConfig } from '../config/config.ts'
+import { CommandError } from './command-error.ts'
 import { createLog } from '../log.ts'
 import { HARDENING_FLAGS } from '../supervisor/spawn.ts'
 import { Supervisor } from '../supervisor/supervisor.ts'
+
+const EX_UNAVAILABLE = 69
 
 interface ServeOptions {
   readonly config: string
@@ -38,7 +41,7 @@ function serve(options: ServeOptions): void {
     onReady: (line) => process.stdout.write(`${JSON.stringify(line)}\n`),
     onEnd: (exitCode) => process.exit(exitCode),
   })
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => supervisor.stop())
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(signal, () => supervisor.stop())
   supervisor.start()
 }
 
@@ -49,8 +52,10 @@ function serve(options: ServeOptions): void {
 function confine(): void {
   // The type says that it is always there; it is under --permission only.
   if ((process.permission as unknown) !== undefined) return
+  if (process.execve === undefined)
+    throw new CommandError(EX_UNAVAILABLE, 'this node cannot be confined: Node.js 24 is needed')
   const flags = ['--permission', '--no-warnings', ...HARDENING_FLAGS, '--allow-child-process', '--allow-fs-read=*']
-  process.execve?.(
+  process.execve(
     process.execPath,
     [process.execPath, ...flags, `--allow-fs-write=${tmpdir()}`, ...process.argv.slice(1)],
     process.env,

@@ -74,8 +74,10 @@ export function gatewayConfig(config: Config): GatewayConfig {
 
 /** What a vault is given: nothing of the network and nothing of the callers. */
 export function vaultConfig(config: Config): VaultConfig {
-  const { environment, acceptDefaultProfiles, hsm, keys, profiles, d1, logLevel } = config
-  return freezeDeep({ environment, acceptDefaultProfiles, hsm, keys, profiles, d1, logLevel })
+  const { environment, hsm, keys, profiles, d1, logLevel } = config
+  const granted = config.clients.flatMap(({ grants }) => grants.flatMap(({ operations }) => operations))
+  const seccosTranslation = granted.includes('pin-blocks/translate-seccos')
+  return freezeDeep({ environment, hsm, keys, profiles, d1, logLevel, seccosTranslation })
 }
 
 function shownOfKey({ id, version, purpose, direction, use, algorithm, kcv, profile, state }: KeyEntry) {

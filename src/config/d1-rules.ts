@@ -64,11 +64,12 @@ function checkSeccosKeys(config: Config, { types, seccos }: D1Profile, at: At): 
   // D1's payload has no member for it.
   if (prw?.randomBytes !== undefined) {
     at(['seccos', 'prwKey'], 'names a key whose profile takes a random number, and D1 sends none')
-  }
+  } else if (prw && prw.outputBytes !== 8) at(['seccos', 'prwKey'], 'names a key whose profile does not give 8 bytes')
   const mac = findVerifying(config, seccos.macKey, 'pin-mac', ['seccos', 'macKey'], at)
   if (mac?.blockBytes !== undefined && mac.blockBytes !== 8) {
     at(['seccos', 'macKey'], 'names a key whose profile is not for PIN blocks of 8 bytes')
   }
+  if (mac && mac.outputBytes !== 8) at(['seccos', 'macKey'], 'names a key whose profile does not give 8 bytes')
 }
 
 /** The profile of the key that is named, if that key verifies. */

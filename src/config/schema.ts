@@ -25,7 +25,7 @@ const payloadMember = (name: string) =>
   })
 const choice = <T extends string[]>(...values: [...T]) => Type.Enum(values, { type: 'string' })
 
-/** What a key is for: it serves this and nothing else (design rule "one key, one purpose"). */
+/** What a key is for: it serves this and nothing else. */
 export const PURPOSES = ['jwe-decrypt', 'zone-pin', 'seccos-pin', 'prw', 'pin-mac'] as const
 
 const key = Type.Object(
@@ -168,7 +168,9 @@ export const ConfigFile = Type.Object(
         // Variables that the PKCS#11 module reads, such as SOFTHSM2_CONF or ChrystokiConfigurationPath; only vaults get
         // them. None may steer node, the loader or pinbridge itself.
         environment: Type.Record(
-          Type.String({ pattern: '^(?!NODE_|LD_|UV_|PINBRIDGE_)[A-Za-z][A-Za-z0-9_]*$' }),
+          Type.String({
+            pattern: '^(?!NODE_|LD_|UV_|PINBRIDGE_|OPENSSL_|SSL_|GCONV_|GLIBC_|MALLOC_)[A-Za-z][A-Za-z0-9_]*$',
+          }),
           Type.String(),
           {
             additionalProperties: false,
@@ -181,7 +183,7 @@ export const ConfigFile = Type.Object(
           {
             ageMs: ms(86_400_000, 1000),
             sessionObjects: count(200_000),
-            rssMiB: Type.Integer({ minimum: 64, default: 512 }),
+            rssMiB: Type.Integer({ minimum: 256, default: 512 }),
           },
           { ...strict, default: {} },
         ),
@@ -254,7 +256,7 @@ export type GatewayConfig = Pick<Config, 'environment' | 'clients' | 'listeners'
 }
 
 /** What a vault is given: everything but the listeners, the clients and the limits of the gateway. */
-export type VaultConfig = Pick<
-  Config,
-  'environment' | 'acceptDefaultProfiles' | 'hsm' | 'keys' | 'profiles' | 'd1' | 'logLevel'
->
+export type VaultConfig = Pick<Config, 'environment' | 'hsm' | 'keys' | 'profiles' | 'd1' | 'logLevel'> & {
+  /** Whether any client may translate to or from SECCOS: if none may, a gateway may not either. */
+  readonly seccosTranslation: boolean
+}

@@ -10,7 +10,10 @@ import { contextOf, type HasRawRequest } from './request-context.ts'
 export type GuardedCall = <T extends object>(
   request: HasRawRequest,
   reply: Pick<FastifyReply, 'header'>,
-  attempt: Omit<Attempt, 'client'>,
+  attempt: Omit<Attempt, 'client'> & {
+    /** The PIN block in the answer, if the operation makes one. */
+    readonly made?: (answer: T) => { readonly key: string; readonly block: string } | undefined
+  },
   call: () => Promise<T>,
 ) => Promise<T>
 
@@ -50,6 +53,8 @@ export function createGuardedCall(deps: {
     try {
       const answer = await call()
       if ('verified' in answer && answer.verified === false) spend()
+      const made = attempt.made?.(answer)
+      if (made) reservation.made(made.key, made.block)
       return answer
     } catch (error) {
       if (error instanceof ServiceError && GUESS_CODES.has(error.code)) spend()

@@ -1,5 +1,5 @@
 /**
- * What guessing costs (design section 5): everything that tells right from wrong spends one budget, per client, per card
+ * What guessing costs (README, Errors): everything that tells right from wrong spends one budget, per client, per card
  * and per (key, PIN block) whatever the PAN; and one block with more than two PANs is refused.
  *
  * Cards, blocks and JWEs are counted under HMAC-SHA-256 with a key of this process: neither a dump nor a metric gives them.
@@ -7,6 +7,7 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import type { GatewayConfig } from '../config/schema.ts'
 import { createGuessBudget } from './guess-budget.ts'
+import { createOrigins } from './block-origins.ts'
 import { createPanVariation } from './pan-variation.ts'
 
 /** What a request could be a guess at. */
@@ -21,6 +22,11 @@ export interface Attempt {
 
 /** Leave to ask the vault, to be released once the answer is there. */
 export interface Reservation {
+  /**
+   * Called when a PIN block was made from this one: from then on both share one record and one budget, or each fresh
+   * block would be a fresh set of tries at the same PIN.
+   */
+  readonly made: (key: string, block: string) => void
   /** Called when the answer told right from wrong. */
   readonly spend: () => void
   readonly release: () => void
@@ -46,10 +52,13 @@ export function createGuessLimits(limits: GatewayConfig['limits']['guesses']): R
   const cards = createGuessBudget(limits.perCard, windowMs)
   const blocks = createGuessBudget(limits.perPinBlock, windowMs)
   const admitPan = createPanVariation({ windowMs })
+  const origins = createOrigins(windowMs)
+  // Hex of another case is the same block; a JWE's case is part of it, and none is hex alone.
+  const hashOf = (key: string, block: string) => hash('block', key, HEX.test(block) ? block.toUpperCase() : block)
 
   return async ({ client, pan, key, block }) => {
-    // Hex of another case is the same block; a JWE's case is part of it, and none is hex alone.
-    const blockHash = hash('block', key, HEX.test(block) ? block.toUpperCase() : block)
+    const ownHash = hashOf(key, block)
+    const blockHash = origins.get(ownHash) ?? ownHash
     const panHash = pan === undefined ? undefined : hash('card', pan)
     const claims = [clients.claim(client), blocks.claim(blockHash)]
     if (panHash !== undefined) claims.push(cards.claim(panHash))
@@ -64,6 +73,10 @@ export function createGuessLimits(limits: GatewayConfig['limits']['guesses']): R
       release()
       return { retryAfterS: Math.ceil(windowMs / 1000), reason: 'pan-variation' }
     }
-    return { spend: () => claims.forEach((claim) => claim.spend()), release }
+    return {
+      made: (outKey, outBlock) => origins.set(hashOf(outKey, outBlock), blockHash),
+      spend: () => claims.forEach((claim) => claim.spend()),
+      release,
+    }
   }
 }

@@ -12,12 +12,15 @@ import { buildApi, buildManagement } from './app.ts'
 import { createMetrics } from './metrics.ts'
 
 const DRAIN_POLL_MS = 20
+const ALIVE_EVERY_MS = 1_000
 
 function report(message: GatewayReport): void {
   process.send?.(message)
 }
 
 process.on('disconnect', () => process.exit(0))
+// Ctrl-C and service managers signal the whole group; the supervisor says when it is time.
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => {})
 process.once('message', (command: GatewayCommand) => {
   if (command.type !== 'start') return
   start(command.config, command.bridgeSocket).catch((error: unknown) => {
@@ -63,6 +66,7 @@ async function start(config: GatewayConfig, bridgeSocket: string): Promise<void>
     else if (command.type === 'drain') pool.drain(command.vault)
     else if (command.type === 'stop') void stop()
   })
+  setInterval(() => report({ type: 'alive' }), ALIVE_EVERY_MS)
   report({
     type: 'listening',
     port: (api.server.address() as AddressInfo).port,

@@ -16,7 +16,7 @@ export function createRecorder(deps: {
   readonly keys: GatewayConfig['keys']
 }): RecordRequest {
   const { log, metrics } = deps
-  const kcvs = new Map(deps.keys.map(({ id, kcv }) => [id, kcv]))
+  const kcvs = new Map(deps.keys.filter(({ state }) => state === 'active').map(({ id, kcv }) => [id, kcv]))
 
   return (context, status) => {
     const { outcome } = context

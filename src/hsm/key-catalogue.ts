@@ -7,7 +7,7 @@ import type { KeyRef, Zone } from '../bridge/contract.ts'
 import { ServiceError } from '../errors.ts'
 import { jwkThumbprint } from '../key-block/kcv.ts'
 import type { Profile, ProfileKind } from '../pin-change/profile.ts'
-import type { PublicKey } from './hsm.ts'
+import { HsmStartError, type PublicKey } from './hsm.ts'
 
 /** A PRW or MAC key together with its one profile. */
 export interface ProfiledKey {
@@ -31,9 +31,18 @@ export class KeyCatalogue {
     }
   }
 
-  /** Learns the kid of each JWE key that the token holds: the configured one, or the thumbprint of its public key. */
+  /**
+   * Learns the kid of each JWE key that the token holds: the configured one, or the thumbprint of its public key.
+   *
+   * @throws HsmStartError if one kid names two keys.
+   */
   learnPublicKeys(publicKeys: ReadonlyMap<KeyEntry, PublicKey>): void {
-    for (const [key, publicKey] of publicKeys) this.#byKid.set(kidOf(key, publicKey), key)
+    for (const [key, publicKey] of publicKeys) {
+      const kid = kidOf(key, publicKey)
+      const other = this.#byKid.get(kid)
+      if (other) throw new HsmStartError('keys-unusable', [`key ${key.id}: its kid is that of key ${other.id} too`])
+      this.#byKid.set(kid, key)
+    }
   }
 
   /** The profile of a PRW or MAC key; undefined for keys of other purposes. */
@@ -76,9 +85,9 @@ export function kidOf(key: KeyEntry, publicKey: PublicKey): string {
   return key.kid ?? jwkThumbprint(publicKey)
 }
 
-/** Whether a key in this state still serves. */
-export function isUsable(key: Pick<KeyEntry, 'state'>): boolean {
-  return key.state === 'active' || key.state === 'retiring'
+/** Whether a key in this state serves: a retiring JWE key still opens, since its public half may be in use. */
+export function isUsable(key: Pick<KeyEntry, 'state' | 'purpose'>): boolean {
+  return key.state === 'active' || (key.state === 'retiring' && key.purpose === 'jwe-decrypt')
 }
 
 /** How answers name a key. */

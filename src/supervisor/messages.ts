@@ -14,6 +14,8 @@ export type GatewayCommand =
 /** From the gateway. */
 export type GatewayReport =
   | { readonly type: 'listening'; readonly port: number; readonly managementPort: number }
+  /** Said every second: a gateway that hangs is replaced like a vault that does. */
+  | { readonly type: 'alive' }
   | { readonly type: 'vault-ready'; readonly vault: number }
   /** It did not answer within the deadline: a process with a hung native call cannot end itself. */
   | { readonly type: 'vault-overdue'; readonly vault: number }

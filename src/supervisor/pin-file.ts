@@ -6,8 +6,13 @@ const LOOK_EVERY_MS = 500
 
 /** What tells one state of a file from another without reading it: identity, size and time; empty if it is not there. */
 export function identityOf(path: string): string {
-  const stats = statSync(path, { bigint: true, throwIfNoEntry: false })
-  return stats === undefined ? '' : `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeNs}`
+  try {
+    const { dev, ino, size, mtimeNs } = statSync(path, { bigint: true })
+    return `${dev}:${ino}:${size}:${mtimeNs}`
+  } catch {
+    // Whatever keeps it from being looked at may pass, as a mount that is away does.
+    return ''
+  }
 }
 
 /** Resolves once the file is there, is another than `before`, and is seen twice alike: one half written would cost a try. */

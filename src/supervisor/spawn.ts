@@ -40,6 +40,23 @@ export function spawnVault(config: Config): ChildProcess {
   })
 }
 
+/** Calls `handle` once, when a child has ended or could not be started at all; node then says `error` and never `exit`. */
+export function onEnd(child: ChildProcess, handle: (code: number | null, signal: NodeJS.Signals | null) => void): void {
+  child.once('exit', handle)
+  child.once('error', () => {
+    if (child.pid !== undefined) return
+    child.removeListener('exit', handle)
+    handle(null, null)
+  })
+  // A later error, of a message or a signal, is followed by the exit.
+  child.on('error', () => {})
+}
+
+/** Sends a message; one that cannot be sent is to a child whose end is being handled. */
+export function sendTo(child: ChildProcess | undefined, message: object): void {
+  if (child?.connected) child.send(message, () => {})
+}
+
 function mayRead(files: readonly string[]): string[] {
   return [...codePaths(), ...files].map((path) => `--allow-fs-read=${path}`)
 }

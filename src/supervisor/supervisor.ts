@@ -15,10 +15,13 @@ import type { Logger } from '../log.ts'
 import { Backoff } from './backoff.ts'
 import type { GatewayCommand, GatewayReport, VaultCommand, VaultReport } from './messages.ts'
 import { identityOf, untilChanged } from './pin-file.ts'
-import { spawnGateway, spawnVault } from './spawn.ts'
+import { onEnd, sendTo, spawnGateway, spawnVault } from './spawn.ts'
 
 /** A vault that neither gets ready nor says why not is taken for hung. */
 const VAULT_START_MS = 30_000
+const GATEWAY_START_MS = 30_000
+/** The gateway says every second that it is alive. */
+const GATEWAY_SILENCE_MS = 10_000
 /** A process that lived this long has started well. */
 const STABLE_MS = 10_000
 
@@ -64,6 +67,7 @@ export class Supervisor {
   readonly #vaultBackoff = new Backoff()
   readonly #gatewayBackoff = new Backoff()
   #gateway: ChildProcess | undefined
+  #gatewayTimer: NodeJS.Timeout | undefined
   #bridgeSocket = ''
   #ports: { api: number; management: number }
   #listening = false
@@ -87,9 +91,11 @@ export class Supervisor {
     const started = performance.now()
     const gateway = spawnGateway(this.#config)
     this.#gateway = gateway
+    this.#expectGateway(GATEWAY_START_MS)
     this.#bridgeSocket = join(this.#bridgeFolder, `bridge-${this.#nextSocket++}.sock`)
     gateway.on('message', (message: GatewayReport) => this.#onGatewayReport(message))
-    gateway.once('exit', (code, signal) => {
+    onEnd(gateway, (code, signal) => {
+      clearTimeout(this.#gatewayTimer)
       if (performance.now() - started > STABLE_MS) this.#gatewayBackoff.reset()
       void this.#onGatewayExit(code, signal)
     })
@@ -101,16 +107,21 @@ export class Supervisor {
     if (this.#stopping) return
     this.#stopping = true
     this.#log.info('stopping')
+    let cutOff = false
     const end = (): void => {
       clearTimeout(impatience)
       for (const { process } of this.#vaults.values()) process.kill('SIGKILL')
       rmSync(this.#bridgeFolder, { recursive: true, force: true })
-      this.#events.onEnd(exitCode)
+      this.#events.onEnd(cutOff && exitCode === 0 ? 1 : exitCode)
     }
-    const impatience = setTimeout(() => this.#gateway?.kill('SIGKILL'), this.#config.limits.shutdownMs)
-    if (this.#gateway?.exitCode !== null || this.#gateway.signalCode !== null) end()
+    const impatience = setTimeout(() => {
+      cutOff = true
+      this.#log.error('not everything was answered in time; ending all the same')
+      this.#gateway?.kill('SIGKILL')
+    }, this.#config.limits.shutdownMs)
+    if (this.#gateway?.pid === undefined || this.#gateway.exitCode !== null || this.#gateway.signalCode !== null) end()
     else {
-      this.#gateway.once('exit', end)
+      onEnd(this.#gateway, end)
       // A gateway that is not up yet has accepted nothing.
       if (this.#listening) this.#tellGateway({ type: 'stop' })
       else this.#gateway.kill('SIGKILL')
@@ -128,17 +139,26 @@ export class Supervisor {
   }
 
   #tellGateway(command: GatewayCommand): void {
-    // A message that cannot be sent is one to a process whose exit is being handled.
-    this.#gateway?.send(command, () => {})
+    sendTo(this.#gateway, command)
+  }
+
+  /** A gateway that is not heard of for so long is taken for hung. */
+  #expectGateway(withinMs: number): void {
+    clearTimeout(this.#gatewayTimer)
+    const gateway = this.#gateway
+    this.#gatewayTimer = setTimeout(() => gateway?.kill('SIGKILL'), withinMs)
   }
 
   #onGatewayReport(message: GatewayReport): void {
+    this.#expectGateway(this.#listening || message.type === 'listening' ? GATEWAY_SILENCE_MS : GATEWAY_START_MS)
     switch (message.type) {
+      case 'alive':
+        break
       case 'listening':
         this.#listening = true
         this.#ports = { api: message.port, management: message.managementPort }
         this.#log.info({ port: message.port, managementPort: message.managementPort }, 'listening')
-        void this.#fill()
+        this.#fill()
         break
       case 'vault-ready': {
         const vault = this.#vaults.get(message.vault)
@@ -171,24 +191,24 @@ export class Supervisor {
   }
 
   /** Starts vaults, one after the other, until there are as many as are wanted. */
-  async #fill(): Promise<void> {
-    if (this.#filling) return
+  #fill(): void {
+    if (!this.#filling) void this.#startMissing()
+  }
+
+  async #startMissing(): Promise<void> {
     this.#filling = true
-    try {
-      while (!this.#stopping && this.#listening && this.#missing() > 0) {
-        // Looked at before the vault reads it, so that a PIN written meanwhile is noticed.
-        const pinFile = identityOf(this.#config.hsm.pinFile)
-        const failure = await this.#startVault()
-        if (failure === undefined) continue
-        if (FATAL_AT_START.includes(failure) && !this.#announced) this.stop(EX_SOFTWARE)
-        else if (PIN_FAILURES.includes(failure)) {
-          this.#log.error('no vault is started until the HSM PIN file changes')
-          await untilChanged(this.#config.hsm.pinFile, pinFile)
-        } else await pause(this.#vaultBackoff.next())
-      }
-    } finally {
-      this.#filling = false
+    while (!this.#stopping && this.#listening && this.#missing() > 0) {
+      // Looked at before the vault reads it, so that a PIN written meanwhile is noticed.
+      const pinFile = identityOf(this.#config.hsm.pinFile)
+      const failure = await this.#startVault()
+      if (failure === undefined) continue
+      if (FATAL_AT_START.includes(failure) && !this.#announced) this.stop(EX_SOFTWARE)
+      else if (PIN_FAILURES.includes(failure)) {
+        this.#log.error('no vault is started until the HSM PIN file changes')
+        await untilChanged(this.#config.hsm.pinFile, pinFile)
+      } else await pause(this.#vaultBackoff.next())
     }
+    this.#filling = false
   }
 
   #missing(): number {
@@ -206,7 +226,7 @@ export class Supervisor {
     this.#tellGateway({ type: 'admit', vault: id, secret })
     const config = vaultConfig(this.#config)
     const command: VaultCommand = { type: 'start', vault: id, config, bridgeSocket: this.#bridgeSocket, secret }
-    child.send(command, () => {})
+    sendTo(child, command)
     return new Promise((resolve) => {
       let failure: HsmStartFailure = 'token-absent'
       const started = performance.now()
@@ -219,14 +239,14 @@ export class Supervisor {
           resolve(undefined)
         }
       })
-      child.once('exit', (code, signal) => {
+      onEnd(child, (code, signal) => {
         clearTimeout(vault.impatience)
         this.#vaults.delete(id)
         // Its secret, if it never used it, opens nothing any more.
         this.#tellGateway({ type: 'drain', vault: id })
         if (!this.#stopping && !vault.replaced) this.#log.warn({ vault: id, code, signal }, 'a vault ended')
         if (!opened) resolve(failure)
-        else if (vault.replaced) void this.#fill()
+        else if (vault.replaced) this.#fill()
         else void this.#refill(performance.now() - started)
       })
     })
@@ -236,14 +256,14 @@ export class Supervisor {
   async #refill(livedMs: number): Promise<void> {
     if (livedMs > STABLE_MS) this.#vaultBackoff.reset()
     await pause(this.#vaultBackoff.next())
-    await this.#fill()
+    this.#fill()
   }
 
   /** A tired vault works on until another has taken its place. */
   #replace(vault: Vault): void {
     vault.replaced = true
     this.#log.info({ vault: vault.id }, 'replacing a vault')
-    void this.#fill()
+    this.#fill()
   }
 
   /**

@@ -17,6 +17,8 @@ export interface VaultContext {
   readonly catalogue: KeyCatalogue
   readonly d1Profiles: ReadonlyMap<string, D1Profile>
   readonly recipients: ReadonlyMap<string, SealingRecipient>
+  /** Whether any client has the grant to translate to or from SECCOS. */
+  readonly seccosTranslation: boolean
 }
 
 /** Builds the context of one vault from its configuration; the configuration's rules have been checked. */
@@ -25,7 +27,7 @@ export function createContext(config: VaultConfig, hsm: Hsm, catalogue: KeyCatal
   const recipients = new Map(
     config.d1.recipients.map((recipient) => [recipient.kid, sealingRecipient(recipient, d1Profiles)]),
   )
-  return { hsm, catalogue, d1Profiles, recipients }
+  return { hsm, catalogue, d1Profiles, recipients, seccosTranslation: config.seccosTranslation }
 }
 
 function sealingRecipient(recipient: Recipient, d1Profiles: ReadonlyMap<string, D1Profile>): SealingRecipient {

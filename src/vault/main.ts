@@ -15,7 +15,7 @@ import { createLog } from '../log.ts'
 import { SHIPPED_PROFILES } from '../pin-change/shipped-profiles.ts'
 import type { VaultCommand, VaultReport } from '../supervisor/messages.ts'
 import { createContext } from './context.ts'
-import { createAnswerer } from './serve.ts'
+import { createAnswerer, type Answerer } from './serve.ts'
 
 const HEALTH_INTERVAL_MS = 10_000
 
@@ -29,6 +29,8 @@ function report(message: VaultReport): void {
 }
 
 process.on('disconnect', () => exit(0))
+// Ctrl-C and service managers signal the whole group; what a vault holds is answered first.
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => {})
 process.once('message', (command: VaultCommand) => void start(command))
 
 async function start({ vault, config, bridgeSocket, secret }: VaultCommand): Promise<void> {
@@ -36,6 +38,7 @@ async function start({ vault, config, bridgeSocket, secret }: VaultCommand): Pro
   const profiles = [...SHIPPED_PROFILES, ...config.profiles]
   const catalogue = new KeyCatalogue(config.keys, profiles)
   let open: OpenHsm
+  let answer: Answerer
   try {
     const pin = readFileSync(config.hsm.pinFile, 'utf8').trimEnd()
     const { module, tokenLabel } = config.hsm
@@ -44,6 +47,8 @@ async function start({ vault, config, bridgeSocket, secret }: VaultCommand): Pro
       { address: { module, tokenLabel }, sessions: config.hsm.sessions, environment, keys, catalogue },
       pin,
     )
+    catalogue.learnPublicKeys(open.publicKeys)
+    answer = createAnswerer(createContext(config, open.hsm, catalogue))
   } catch (error) {
     const { reason, problems } =
       error instanceof HsmStartError ? error : new HsmStartError('module-unusable', ['hsm: the vault could not start'])
@@ -51,22 +56,25 @@ async function start({ vault, config, bridgeSocket, secret }: VaultCommand): Pro
     process.send?.({ type: 'failed', reason, problems } satisfies VaultReport, () => exit(1))
     return
   }
-  catalogue.learnPublicKeys(open.publicKeys)
   report({ type: 'opened' })
   log.info({ ...open.hsm.strategies }, 'HSM open')
 
-  const answer = createAnswerer(createContext(config, open.hsm, catalogue))
   const isHealthy = async (): Promise<boolean> => {
     for (const key of open.keys) {
       if (!(await checkKey(open.hsm, key, catalogue.profileOf(key), open.publicKeys.get(key)))) return false
     }
     return true
   }
+  let checking: Promise<void> | undefined
   /** A sick vault is worth less than none: what it holds is answered 503, and the supervisor starts another. */
-  const leaveIfSick = async (): Promise<void> => {
-    if (await isHealthy()) return
-    log.error('a key did not give its known answer; leaving')
-    exit(1)
+  const exitUnlessHealthy = (): Promise<void> => {
+    checking ??= isHealthy().then((healthy) => {
+      checking = undefined
+      if (healthy) return
+      log.error('a key did not give its known answer; leaving')
+      exit(1)
+    })
+    return checking
   }
 
   const socket = connect(bridgeSocket)
@@ -76,14 +84,18 @@ async function start({ vault, config, bridgeSocket, secret }: VaultCommand): Pro
       else channel.send(reply)
       // Return values do not tell a sick token from a bad ciphertext; the known answers do.
       if (reply && 'code' in reply && (reply.code === 'ERR_HSM_UNAVAILABLE' || reply.code === 'ERR_INTERNAL')) {
-        void leaveIfSick()
+        void exitUnlessHealthy()
       }
     })
   })
   socket.on('connect', () => channel.send({ vault, secret, publicKeys: jwks(open.publicKeys) }))
   socket.on('close', () => exit(0))
 
-  setInterval(() => void leaveIfSick(), HEALTH_INTERVAL_MS)
+  setInterval(() => {
+    // A check that has not ended since the last time hangs, and so does the HSM.
+    if (checking !== undefined) exit(1)
+    void exitUnlessHealthy()
+  }, HEALTH_INTERVAL_MS)
   watchAge(config, open)
 }
 

@@ -51,6 +51,17 @@ export async function issueMac(hsm: Hsm, { key, profile }: ProfiledKey, inputs: 
 }
 
 /**
+ * The bytes of a PRW or MAC that a request wants verified, looked at before anything is deciphered.
+ *
+ * @throws ERR_REQUEST_INVALID if its length is not the profile's, so that a shortened MAC is not an easier one.
+ */
+export function expectedValue({ profile }: ProfiledKey, hex: string): Buffer {
+  const expected = decodeHex(hex)
+  if (expected?.length !== profile.outputBytes) throw new ServiceError('ERR_REQUEST_INVALID')
+  return expected
+}
+
+/**
  * Verifies a PRW or a MAC over the message of `inputs`.
  *
  * @param expected - the value to verify; one of another length than the profile's output never gets to the comparison.

@@ -1,5 +1,5 @@
 /**
- * The promise of design section 2: after any traffic no clear PIN block stands in the gateway's memory, and none in an idle
+ * The promise of SECURITY.md: after any traffic no clear PIN block stands in the gateway's memory, and none in an idle
  * vault's. Looked at from outside, by /proc/PID/mem, with PINs and PANs that no chance repeats.
  */
 import { spawn } from 'node:child_process'

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import pkcs11 from 'pkcs11js'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { KeyEntry } from '../../src/config/schema.ts'
+import { KeyCatalogue } from '../../src/hsm/key-catalogue.ts'
 import { agreed } from '../support/oracles.ts'
 import { makeSoftHsm, type Opened, type SoftHsm } from '../support/soft-hsm.ts'
 
@@ -45,6 +46,7 @@ function makeKey({
     [pkcs11.CKA_VALUE]: value,
     [pkcs11.CKA_TOKEN]: true,
     [pkcs11.CKA_PRIVATE]: true,
+    [pkcs11.CKA_MODIFIABLE]: false,
     [pkcs11.CKA_ID]: Buffer.from(`${id}.v1`),
     [pkcs11.CKA_LABEL]: `dev:zone-pin:${id}:v1`,
     [pkcs11.CKA_SENSITIVE]: true,
@@ -89,6 +91,7 @@ describe('a token with a key', () => {
     ['that the token can give out', pkcs11.CKA_EXTRACTABLE, true, 'CKA_EXTRACTABLE must be false'],
     ['whose value can be read', pkcs11.CKA_SENSITIVE, false, 'CKA_SENSITIVE must be true'],
     ['that works before login', pkcs11.CKA_PRIVATE, false, 'CKA_PRIVATE must be true'],
+    ['whose attributes can be changed', pkcs11.CKA_MODIFIABLE, true, 'CKA_MODIFIABLE must be false'],
     ['that does not encipher', pkcs11.CKA_ENCRYPT, false, 'CKA_ENCRYPT must be true'],
     ['that does not decipher', pkcs11.CKA_DECRYPT, false, 'CKA_DECRYPT must be true'],
     ['that signs too', pkcs11.CKA_SIGN, true, 'CKA_SIGN must be false'],
@@ -192,6 +195,15 @@ describe('the development keys', () => {
     expect([reason, problems]).toEqual(['keys-unusable', [`key ${id}: its KCV is not the catalogue's`]])
   })
 
+  it('are refused when one kid names two of them', async () => {
+    const open = await hsm.open((opened) => {
+      for (const key of opened.keys) if (key.purpose === 'jwe-decrypt') key.kid = 'one'
+    })
+    const catalogue = new KeyCatalogue([...open.keys], [])
+    expect(() => catalogue.learnPublicKeys(open.publicKeys)).toThrow('key jwe-rsa: its kid is that of key jwe-ec too')
+    open.close()
+  })
+
   it.each(['zpk-out', 'zpk-aes', 'seccos-pin', 'prw-aes', 'pin-mac-aes'])(
     'are refused when the KCV of %s, which its use can compute, is another',
     async (id) => {
@@ -270,6 +282,7 @@ describe('the development keys', () => {
       pkcs11.CKA_WRAP,
       pkcs11.CKA_UNWRAP,
       pkcs11.CKA_EXTRACTABLE,
+      pkcs11.CKA_MODIFIABLE,
     ]
     const create = (value: string) =>
       hsm.spoil(({ lib, anchor }) =>

@@ -31,10 +31,11 @@ export function macRoutes(app: ApiInstance, { bridge, guarded }: RouteDeps): voi
         response: postResponses(GenerateAnswer),
       },
     },
-    async (request, reply) => {
+    async (request) => {
       const { body } = request
       authorise(request, { operation: 'mac/generate', keys: [body.key] })
-      return guarded(request, reply, attempt(body), () => bridge.call('generateMac', body))
+      // Outside the guessing limits: nothing is deciphered or compared, and made-up blocks would push real ones out of them.
+      return bridge.call('generateMac', body)
     },
   )
 

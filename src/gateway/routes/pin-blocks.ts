@@ -38,7 +38,8 @@ export function pinBlockRoutes(app: ApiInstance, { bridge, guarded }: RouteDeps)
         formats: [from.format, to.format],
       })
       const attempt = { pan: card.pan, key: from.key, block: pinBlock }
-      return guarded(request, reply, attempt, async () => {
+      const made = (answer: { pinBlock: string }) => ({ key: to.key, block: answer.pinBlock })
+      return guarded(request, reply, { ...attempt, made }, async () => {
         const batch = { from, to, pans: [card.pan], pinBlocks: pinBlock }
         const { rejected, pinBlocks, format, key } = await bridge.call('translatePinBlocks', batch)
         if (rejected.length > 0) throw new ServiceError('ERR_PIN_BLOCK_INVALID')

@@ -1,6 +1,6 @@
 /** PIN set and get: Thales D1's JWE on one side, the issuer's zone key on the other. */
 import { Type } from 'typebox'
-import { Card, REQUESTS } from '../../bridge/contract.ts'
+import { Card, REQUESTS, type AnswerOf } from '../../bridge/contract.ts'
 import { ServiceError } from '../../errors.ts'
 import { allow, authorise, type Grant } from '../authorisation.ts'
 import type { ApiInstance, RouteDeps } from '../api-instance.ts'
@@ -75,7 +75,9 @@ export function pinRoutes(app: ApiInstance, { config, bridge, guarded }: RouteDe
       })
       const jweKeys = grantedJweKeys(grants, config.keys)
       if (jweKeys.length === 0) throw new ServiceError('ERR_KEY_USE_FORBIDDEN')
-      const attempt = { pan: body.card.pan, key: 'jwe', block: body.encryptedPinBlock }
+      const made = ({ pinBlock }: AnswerOf<'openSetPin'>) =>
+        body.to && pinBlock !== undefined ? { key: body.to.key, block: pinBlock } : undefined
+      const attempt = { pan: body.card.pan, key: 'jwe', block: body.encryptedPinBlock, made }
       return guarded(request, reply, attempt, () => bridge.call('openSetPin', { ...body, jweKeys }))
     },
   )

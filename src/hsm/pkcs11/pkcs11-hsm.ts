@@ -62,7 +62,11 @@ export class Pkcs11Hsm implements Hsm {
       this.#sessionObjects++
       try {
         const value = this.#lib.C_GetAttributeValue(session, shared, [{ type: pkcs11.CKA_VALUE }])[0]?.value
-        if (!Buffer.isBuffer(value) || value.length > P256_BYTES) throw new ServiceError('ERR_INTERNAL')
+        if (!Buffer.isBuffer(value)) throw new ServiceError('ERR_INTERNAL')
+        if (value.length > P256_BYTES) {
+          value.fill(0)
+          throw new ServiceError('ERR_INTERNAL')
+        }
         const z = secrets.take(P256_BYTES)
         // A token may drop the leading zeros of a coordinate; RFC 7518 section 4.6.2 wants all 32 bytes.
         z.set(value, P256_BYTES - value.length)

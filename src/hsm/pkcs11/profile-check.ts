@@ -40,6 +40,9 @@ async function outputsMatch(token: Token, pool: SessionPool, profile: Profile): 
       const hsm = new Pkcs11Hsm(token.lib, pool, new Map([[key, { handles, signs: true }]]))
       const output = await hsm.generateMac(key, profile.algorithm, message)
       if (!equalConstantTime(output.subarray(0, profile.outputBytes), expected)) return false
+    } catch {
+      // It takes the key and cannot compute with it.
+      return false
     } finally {
       for (const handle of handles.values()) token.lib.C_DestroyObject(token.anchor.handle, handle)
     }
@@ -88,6 +91,7 @@ function createSessionKey(
     }
     return handles
   } catch {
+    for (const handle of handles.values()) token.lib.C_DestroyObject(token.anchor.handle, handle)
     return undefined
   }
 }

@@ -68,7 +68,9 @@ export function keyType(key: KeyEntry, role: ObjectRole): number {
 /** The attributes that every secret or private key must read back as, whoever made it. */
 export function expectedFlags(usage: Usage): [attribute: number, name: string, value: boolean][] {
   return [
+    [pkcs11.CKA_TOKEN, 'CKA_TOKEN', true], // kept in the token, not in a session
     [pkcs11.CKA_PRIVATE, 'CKA_PRIVATE', true], // no use before login
+    [pkcs11.CKA_MODIFIABLE, 'CKA_MODIFIABLE', false], // its label and its uses cannot be changed later
     [pkcs11.CKA_SENSITIVE, 'CKA_SENSITIVE', true], // its value cannot be read
     [pkcs11.CKA_EXTRACTABLE, 'CKA_EXTRACTABLE', false], // its value cannot be wrapped out
     [pkcs11.CKA_ENCRYPT, 'CKA_ENCRYPT', usage.encrypt ?? false],
@@ -91,10 +93,9 @@ export const GENERATED_FLAGS: readonly [attribute: number, name: string, value: 
   [pkcs11.CKA_NEVER_EXTRACTABLE, 'CKA_NEVER_EXTRACTABLE', true],
 ]
 
-/** What both templates of a stored key begin with. */
-function stored(key: KeyEntry, role: ObjectRole, environment: 'development' | 'production'): Template {
+/** What names an object of a key. */
+function named(key: KeyEntry, role: ObjectRole, environment: 'development' | 'production'): Template {
   return [
-    { type: pkcs11.CKA_TOKEN, value: true }, // kept in the token, not in a session
     { type: pkcs11.CKA_ID, value: objectId(key, role) },
     { type: pkcs11.CKA_LABEL, value: objectLabel(key, role, environment) },
   ]
@@ -108,11 +109,7 @@ export function storedKeyTemplate(
   environment: 'development' | 'production',
 ): Template {
   const flags = expectedFlags(usage).filter(([type]) => role !== 'private' || !SECRET_KEY_ONLY.includes(type))
-  return [
-    ...stored(key, role, environment),
-    { type: pkcs11.CKA_MODIFIABLE, value: false }, // its attributes cannot be changed later
-    ...flags.map(([type, , value]) => ({ type, value })),
-  ]
+  return [...named(key, role, environment), ...flags.map(([type, , value]) => ({ type, value }))]
 }
 
 /** The template of the public half of a JWE key, from which its JWK is read. */
@@ -125,7 +122,8 @@ export function publicKeyTemplate(key: KeyEntry, environment: 'development' | 'p
           { type: pkcs11.CKA_PUBLIC_EXPONENT, value: Buffer.from('010001', 'hex') },
         ]
   return [
-    ...stored(key, 'private', environment),
+    ...named(key, 'private', environment),
+    { type: pkcs11.CKA_TOKEN, value: true },
     { type: pkcs11.CKA_PRIVATE, value: false }, // anyone may read it
     ...kind,
   ]

@@ -12,16 +12,18 @@ import type { VaultContext } from '../context.ts'
 /**
  * Translates one or more PIN blocks, each with its own PAN, between one pair of keys.
  *
- * Each block answers for itself: an invalid one is listed in `rejected` and its place is filled with zeros. Whether a
- * client may translate to or from SECCOS is a grant, which the gateway checks; the keys and the format matrix are checked
- * here.
+ * Each block answers for itself: an invalid one is listed in `rejected` and its place is filled with zeros. Which
+ * client may translate to or from SECCOS is checked by the gateway; whether any may, the keys and the matrix are checked here.
  */
 export async function translatePinBlocks(
-  { hsm, catalogue }: VaultContext,
+  { hsm, catalogue, seccosTranslation }: VaultContext,
   request: RequestOf<'translatePinBlocks'>,
 ): Promise<AnswerOf<'translatePinBlocks'>> {
   const { from, to, pans } = request
-  if (translationVerdict(from.format, to.format) === 'forbidden') throw new ServiceError('ERR_TRANSLATION_FORBIDDEN')
+  const verdict = translationVerdict(from.format, to.format)
+  if (verdict === 'forbidden' || (verdict === 'seccos-grant' && !seccosTranslation)) {
+    throw new ServiceError('ERR_TRANSLATION_FORBIDDEN')
+  }
   const fromKey = catalogue.zoneKey(from, 'in')
   const toKey = catalogue.zoneKey(to, 'out')
   const fromLayout = layoutOf(from.format)

@@ -1,7 +1,7 @@
 /** Verifies the MAC of an enciphered PIN block; nothing is deciphered. */
 import type { AnswerOf, RequestOf } from '../../bridge/contract.ts'
 import type { VaultContext } from '../context.ts'
-import { verifies } from '../profiled-mac.ts'
+import { expectedValue, verifies } from '../profiled-mac.ts'
 import { macInputs } from './generate-mac.ts'
 
 /** Computes the MAC anew and compares; a mismatch is a result and not an error. */
@@ -10,5 +10,6 @@ export async function verifyMac(
   request: RequestOf<'verifyMac'>,
 ): Promise<AnswerOf<'verifyMac'>> {
   const macKey = catalogue.profiledKey(request.key, 'pin-mac', 'verify')
-  return { verified: await verifies(hsm, macKey, macInputs(request), Buffer.from(request.mac, 'hex')) }
+  const expected = expectedValue(macKey, request.mac)
+  return { verified: await verifies(hsm, macKey, macInputs(request), expected) }
 }

@@ -3,7 +3,7 @@ import type { AnswerOf, RequestOf } from '../../bridge/contract.ts'
 import { SecretScope } from '../../secret.ts'
 import { readPin } from '../clear-pin.ts'
 import type { VaultContext } from '../context.ts'
-import { hexBytes, requestInputs, verifies } from '../profiled-mac.ts'
+import { expectedValue, hexBytes, requestInputs, verifies } from '../profiled-mac.ts'
 
 /** Deciphers the PIN block, computes the PRW anew and compares; a mismatch is a result and not an error. */
 export async function verifyPrw(
@@ -11,6 +11,7 @@ export async function verifyPrw(
   request: RequestOf<'verifyPrw'>,
 ): Promise<AnswerOf<'verifyPrw'>> {
   const prwKey = context.catalogue.profiledKey(request.key, 'prw', 'verify')
+  const expected = expectedValue(prwKey, request.prw)
   using secrets = new SecretScope()
   const clearPin = await readPin(context, request, secrets)
   const inputs = {
@@ -18,5 +19,5 @@ export async function verifyPrw(
     ...clearPin,
     randomNumber: hexBytes(request.randomNumber),
   }
-  return { verified: await verifies(context.hsm, prwKey, inputs, Buffer.from(request.prw, 'hex')) }
+  return { verified: await verifies(context.hsm, prwKey, inputs, expected) }
 }

@@ -83,6 +83,22 @@ describe('an attacker who may call', () => {
   const alarms = async () =>
     Number(/^pinbridge_pan_variation_alarms_total (\d+)$/m.exec((await service.manage('/metrics')).text)?.[1] ?? 0)
 
+  it('stops at the third PAN under the fresh blocks that one PIN block is translated to', async () => {
+    await start({})
+    const [own, ...others] = pans(10) as [string, ...string[]]
+    const zone = (key: string, format: string) => ({ key, format })
+    const post = (pinBlock: string, from: object, to: object, pan: string) =>
+      service.call('POST', '/v1/pin-blocks/translate', { pinBlock, from, to, card: { pan } })
+    const statuses: number[] = []
+    for (const pan of others) {
+      const fresh = await post(blockOf(PIN, own), zone('zpk-in', 'ISO-0'), zone('zpk-out', 'ISO-3'), own)
+      expect(fresh.status).toBe(200)
+      statuses.push((await post(fresh.json.pinBlock, zone('zpk-out', 'ISO-3'), zone('zpk-out', 'ISO-0'), pan)).status)
+    }
+    expect([200, 422]).toContain(statuses[0])
+    expect(statuses.slice(1)).toEqual(statuses.slice(1).map(() => 429))
+  })
+
   it.each(['translate', 'verify'] as const)('stops at the third PAN under one PIN block: %s', async (route) => {
     await start({})
     const ask = (pinBlock: string, pan: string) =>

@@ -27,7 +27,7 @@ function setSeccos(payload: object, pan: string, more: object = {}) {
   return issuer.post('/v1/pin/set', { type: '3DES_SECCOS', encryptedPinBlock, card, change: CHANGE, to: TO, ...more })
 }
 
-/** The message of the shipped PRW profile for Seccos, by design section 6. */
+/** The message of the shipped PRW profile for Seccos, as README prints it. */
 function prwMessage(pan: string, pin: string, counter: string): string {
   const length = pin.length.toString(16).padStart(2, '0')
   return `${pan.padStart(20, '0')}01${length}${pin.padEnd(12, 'f')}${counter}`

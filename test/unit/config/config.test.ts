@@ -127,9 +127,11 @@ describe('gatewayConfig', () => {
 describe('vaultConfig', () => {
   it('holds nothing of the network and the callers', () => {
     const config = load()
-    const { environment, acceptDefaultProfiles, hsm, keys, profiles, d1, logLevel } = config
-    const expected = { environment, acceptDefaultProfiles, hsm, keys, profiles, d1, logLevel }
-    expect(vaultConfig(config)).toStrictEqual(expected)
+    const { environment, hsm, keys, profiles, d1, logLevel } = config
+    const expected = { environment, hsm, keys, profiles, d1, logLevel }
+    expect(vaultConfig(config)).toStrictEqual({ ...expected, seccosTranslation: false })
+    const granting = load((draft) => draft.clients[0].grants[0].operations.push('pin-blocks/translate-seccos'))
+    expect(vaultConfig(granting).seccosTranslation).toBe(true)
     expect(Object.isFrozen(vaultConfig(config))).toBe(true)
   })
 })

@@ -119,11 +119,6 @@ export class VaultPool implements Bridge {
     if (vault.inFlight.size === 0) vault.channel.end()
   }
 
-  /** Drains every vault. */
-  close(): void {
-    for (const id of this.#vaults.keys()) this.drain(id)
-  }
-
   /** Whether any vault takes requests. */
   get ready(): boolean {
     for (const vault of this.#vaults.values()) if (!vault.draining) return true

@@ -11,7 +11,6 @@ import type { GatewayCommand, GatewayReport } from '../supervisor/messages.ts'
 import { buildApi, buildManagement } from './app.ts'
 import { createMetrics } from './metrics.ts'
 
-const DRAIN_POLL_MS = 20
 const ALIVE_EVERY_MS = 1_000
 
 function report(message: GatewayReport): void {
@@ -73,11 +72,9 @@ async function start(config: GatewayConfig, bridgeSocket: string): Promise<void>
     managementPort: (management.server.address() as AddressInfo).port,
   })
 
-  /** Answers what was accepted, lets the vaults go, then ends. */
+  /** Answers what was accepted, then ends; the vaults, which hold nothing any more, end with their channels. */
   async function stop(): Promise<void> {
     await api.close()
-    pool.close()
-    while (pool.vaults.length > 0) await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS))
     await management.close()
     process.exit(0)
   }

@@ -284,7 +284,7 @@ describe('VaultPool', () => {
     expect(pool.publicKeys).toEqual([{ kid: 'of-1' }])
     await serve(2)
     expect(pool.publicKeys).toEqual([{ kid: 'of-2' }])
-    pool.close()
+    for (const { id } of pool.vaults) pool.drain(id)
     expect(pool.ready).toBe(false)
     expect(await settled(call('x'))).toBe('ERR_HSM_UNAVAILABLE')
     await expect.poll(() => pool.vaults).toEqual([])

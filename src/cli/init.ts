@@ -44,7 +44,7 @@ async function init({ dir, module, json }: InitOptions): Promise<void> {
     process.stdout.write(json ? `${JSON.stringify(setUp)}\n` : summary(setUp))
   } catch (error) {
     if (error instanceof development.FolderInUseError)
-      throw new CommandError(EX_CANTCREAT, '--dir: the folder is not empty')
+      throw new CommandError(EX_CANTCREAT, '--dir: this is no folder, or not an empty one')
     if (error instanceof HsmStartError) throw new CommandError(EX_UNAVAILABLE, error.message)
     throw error
   }

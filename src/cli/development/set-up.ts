@@ -1,6 +1,6 @@
 /** A whole development set-up in one folder: token, keys, certificates, recipient and configuration. */
 import { generateKeyPairSync } from 'node:crypto'
-import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { stringify } from 'yaml'
 import { GRANTABLE_OPERATIONS, type Config } from '../../config/schema.ts'
@@ -42,7 +42,9 @@ export class FolderInUseError extends Error {}
  */
 export async function makeDevelopmentSetUp(folder: string, module: string): Promise<DevelopmentSetUp> {
   const directory = resolve(folder)
-  if (existsSync(directory) && readdirSync(directory).length > 0) throw new FolderInUseError()
+  if (existsSync(directory) && (!statSync(directory).isDirectory() || readdirSync(directory).length > 0)) {
+    throw new FolderInUseError()
+  }
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   chmodSync(directory, 0o700)
   try {

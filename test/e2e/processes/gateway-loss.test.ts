@@ -28,6 +28,25 @@ function bridgeFolder(service: Service): string {
   return dirname(path)
 }
 
+describe('a gateway that hangs', () => {
+  it('is killed after ten silent seconds, and another takes its ports', async () => {
+    const service = await startService(setUp)
+    try {
+      process.kill(service.ready.gateway, 'SIGSTOP')
+      await until('another gateway', () => {
+        const { gateways } = childrenOf(service.ready.pid)
+        return gateways.length === 1 && gateways[0] !== service.ready.gateway
+      })
+      await until('a ready vault behind it', async () => {
+        const answer = await service.manage('/readyz').catch(() => undefined)
+        return answer?.status === 200
+      })
+    } finally {
+      expect(await service.stop()).toBe(0)
+    }
+  })
+})
+
 describe('a gateway that is killed', () => {
   it('comes back on the same ports with new vaults, and the service goes on', async () => {
     const service = await startService(setUp)
@@ -93,6 +112,23 @@ describe('a supervisor that is killed', () => {
     console.log(`supervisor killed, no process left after ${Math.round(ms)} ms`)
     const outcomes = await traffic.stop()
     expect(outcomes.some(({ status }) => status === 'hung')).toBe(false)
+    await service.stop()
+  })
+})
+
+describe('a SIGTERM to the whole process group, as Ctrl-C and service managers send it', () => {
+  it('lets what is under way be answered', async () => {
+    const service = await startService(setUp)
+    const traffic = startTraffic(service, translations(service))
+    await sleep(300)
+    const { gateways, vaults } = childrenOf(service.ready.pid)
+    for (const pid of [...gateways, ...vaults, service.ready.pid]) process.kill(pid, 'SIGTERM')
+    const ended = new Promise((resolve) => service.process.once('exit', resolve))
+    expect(await ended).toBe(0)
+    await traffic.stop()
+    const statuses = recordsOf(service.output()).flatMap(({ event, status }) => (event === 'request' ? [status] : []))
+    expect(statuses.length).toBeGreaterThan(5)
+    expect(new Set(statuses)).toEqual(new Set([200]))
     await service.stop()
   })
 })

@@ -9,14 +9,14 @@ interface Report {
   readonly testResults: readonly {
     readonly name: string
     readonly status: string
-    readonly assertionResults: readonly unknown[]
+    readonly assertionResults: readonly { readonly status: string }[]
   }[]
 }
 
 const report = JSON.parse(readFileSync(process.argv[2]!, 'utf8')) as Report
-// A file that could not be loaded has failed, though none of its tests has.
+// A file that could not be loaded or set up has failed, though none of its tests has.
 const broken = report.testResults.filter(
-  ({ status, assertionResults }) => status === 'failed' && assertionResults.length === 0,
+  ({ status, assertionResults }) => status === 'failed' && !assertionResults.some((test) => test.status === 'failed'),
 )
 const failed = report.numFailedTests + broken.length
 const skipped = report.numPendingTests + report.numTodoTests

@@ -87,6 +87,12 @@ const BRACE_OPEN = 0x7b
 const BRACE_CLOSE = 0x7d
 const ESCAPABLE = Buffer.from('"\\/bfnrt')
 
+/** From so many names on, a set finds a repeated one faster than a walk through a list. */
+const MANY_NAMES = 16
+/** Names that were read before, each with the bytes that spell it; names are no secret. */
+const knownNames = new Array<{ readonly spelling: Buffer; readonly name: string } | undefined>(64).fill(undefined)
+const MAX_KNOWN_BYTES = 64
+
 /** The kind of the one value that the text consists of; undefined on bad input. `members` takes a top-level object's. */
 function scan(bytes: Buffer, limits: JsonLimits, members?: Map<string, JsonMember>): JsonKind | undefined {
   // Outside strings the grammar is ASCII, so this one check leaves only valid UTF-8 inside them.
@@ -135,15 +141,17 @@ function kindAt(cursor: Cursor): JsonKind {
 /** object = { [ member *( , member ) ] } (RFC 8259 §4), no name twice. */
 function skipObject(cursor: Cursor, depth: number, members?: Map<string, JsonMember>): void {
   if (depth < 0) throw NOT_JSON
-  const names = new Set<string>()
+  const names: string[] = []
+  let manyNames: Set<string> | undefined
   expectByte(cursor, BRACE_OPEN)
   skipSpace(cursor)
   if (skipByte(cursor, BRACE_CLOSE)) return
   do {
     skipSpace(cursor)
     const name = readName(cursor)
-    if (names.has(name) || name === '__proto__') throw NOT_JSON
-    names.add(name)
+    if (name === '__proto__' || (manyNames?.has(name) ?? names.includes(name))) throw NOT_JSON
+    names.push(name)
+    if (names.length >= MANY_NAMES) manyNames = (manyNames ?? new Set(names)).add(name)
     skipSpace(cursor)
     expectByte(cursor, COLON)
     skipSpace(cursor)
@@ -225,9 +233,23 @@ function readHex4(cursor: Cursor): number {
 
 /** A member name with its escapes resolved, so that two spellings of one name are seen to be one. */
 function readName(cursor: Cursor): string {
+  const { bytes } = cursor
   const start = cursor.at
   skipString(cursor)
-  return JSON.parse(cursor.bytes.toString('utf8', start, cursor.at)) as string
+  const end = cursor.at
+  // The same few names come again and again: a known spelling is not made a string anew. It begins and ends with a quote.
+  const slot = (end - start + bytes[start + 1]! * 5 + bytes[end - 2]! * 3) % knownNames.length
+  const known = knownNames[slot]
+  if (known?.spelling.length === end - start && isAt(known.spelling, bytes, start)) return known.name
+  const name = JSON.parse(bytes.toString('utf8', start, end)) as string
+  if (end - start <= MAX_KNOWN_BYTES) knownNames[slot] = { spelling: Buffer.from(bytes.subarray(start, end)), name }
+  return name
+}
+
+function isAt(spelling: Buffer, bytes: Buffer, start: number): boolean {
+  let i = 0
+  while (i < spelling.length && spelling[i] === bytes[start + i]) i++
+  return i === spelling.length
 }
 
 function skipSpace(cursor: Cursor): void {

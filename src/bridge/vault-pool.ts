@@ -4,11 +4,34 @@
 import { timingSafeEqual } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { isErrorCode, ServiceError } from '../errors.ts'
+import {
+  addCall,
+  hasRoom,
+  laneOf,
+  rejectBundle,
+  removeCall,
+  requestOf,
+  resolveBundle,
+  type Bundle,
+  type Call,
+} from './bundle.ts'
 import { Channel } from './channel.ts'
-import type { AnswerOf, Bridge, Hello, Operation, PublicJwk, ReplyMessage, RequestOf } from './contract.ts'
+import type {
+  AnswerOf,
+  Bridge,
+  Hello,
+  Operation,
+  PackedBlocks,
+  PublicJwk,
+  ReplyMessage,
+  RequestOf,
+} from './contract.ts'
 
 /** How long a connection may take to say who it is. */
 const HELLO_MS = 5_000
+
+/** How many messages of one lane a vault holds: one that it works on and one that is there when it is done. */
+const LANE_CREDIT = 2
 
 /** The limits of the pool. */
 export interface PoolLimits {
@@ -16,6 +39,7 @@ export interface PoolLimits {
   readonly hsmMs: number
   /** How many requests may wait for a vault. */
   readonly queue: number
+  /** How many messages a vault holds; more than one request may share one. */
   readonly inFlightPerVault: number
 }
 
@@ -29,21 +53,21 @@ export interface PoolEvents {
 export interface VaultStatus {
   readonly id: number
   readonly state: 'ready' | 'draining'
+  /** How many requests it works on, however few its messages. */
   readonly inFlight: number
 }
 
-interface Call {
-  readonly message: { readonly operation: Operation; readonly body: unknown }
-  readonly resolve: (answer: AnswerOf<Operation>) => void
-  readonly reject: (error: ServiceError) => void
-  deadline: NodeJS.Timeout
+/** A message under way at a vault. */
+interface Flight {
+  readonly bundle: Bundle
+  readonly deadline: NodeJS.Timeout
 }
 
 interface Vault {
   readonly id: number
   readonly channel: Channel
   readonly publicKeys: readonly PublicJwk[]
-  readonly inFlight: Map<number, Call>
+  readonly inFlight: Map<number, Flight>
   draining: boolean
 }
 
@@ -53,7 +77,10 @@ export class VaultPool implements Bridge {
   readonly #events: PoolEvents
   readonly #expected = new Map<number, Buffer>()
   readonly #vaults = new Map<number, Vault>()
-  readonly #waiting = new Set<Call>()
+  readonly #waiting = new Set<Bundle>()
+  /** Of each lane the waiting bundle that takes more calls. */
+  readonly #open = new Map<string, Bundle>()
+  #queued = 0
   #nextCall = 1
 
   constructor(limits: PoolLimits, events: PoolEvents) {
@@ -70,9 +97,9 @@ export class VaultPool implements Bridge {
   connect(socket: Socket): void {
     const impatience = setTimeout(() => socket.destroy(), HELLO_MS)
     let vault: Vault | undefined
-    const channel = new Channel(socket, (message) => {
+    const channel = new Channel(socket, (message, packed) => {
       if (vault !== undefined) {
-        this.#settle(vault, message as ReplyMessage)
+        this.#settle(vault, message as ReplyMessage, packed)
         return
       }
       const hello = this.#checkHello(message)
@@ -94,18 +121,19 @@ export class VaultPool implements Bridge {
 
   call<O extends Operation>(operation: O, body: RequestOf<O>): Promise<AnswerOf<O>> {
     if (!this.ready) return Promise.reject(new ServiceError('ERR_HSM_UNAVAILABLE'))
-    if (this.#waiting.size >= this.#limits.queue) return Promise.reject(new ServiceError('ERR_HSM_BUSY'))
+    if (this.#queued >= this.#limits.queue) return Promise.reject(new ServiceError('ERR_HSM_BUSY'))
     return new Promise<AnswerOf<O>>((resolve, reject) => {
       const call: Call = {
-        message: { operation, body },
+        operation,
+        body,
         resolve: resolve as Call['resolve'],
         reject,
         deadline: setTimeout(() => {
-          this.#waiting.delete(call)
+          this.#withdraw(bundle, call)
           reject(new ServiceError('ERR_HSM_BUSY'))
         }, this.#limits.hsmMs),
       }
-      this.#waiting.add(call)
+      const bundle = this.#enqueue(call)
       this.#dispatch()
     })
   }
@@ -127,7 +155,7 @@ export class VaultPool implements Bridge {
 
   /** How many requests wait for a vault. */
   get queued(): number {
-    return this.#waiting.size
+    return this.#queued
   }
 
   /** Every connected vault. */
@@ -135,7 +163,7 @@ export class VaultPool implements Bridge {
     return [...this.#vaults.values()].map(({ id, draining, inFlight }) => ({
       id,
       state: draining ? 'draining' : 'ready',
-      inFlight: inFlight.size,
+      inFlight: [...inFlight.values()].reduce((requests, { bundle }) => requests + bundle.calls.size, 0),
     }))
   }
 
@@ -156,40 +184,73 @@ export class VaultPool implements Bridge {
     return hello as Hello
   }
 
-  /** Gives waiting requests to the vaults with the most credit left. */
+  #enqueue(call: Call): Bundle {
+    const lane = laneOf(call)
+    let bundle = lane === undefined ? undefined : this.#open.get(lane)
+    if (bundle === undefined || !hasRoom(bundle, call)) {
+      bundle = { lane, calls: new Set(), items: 0 }
+      this.#waiting.add(bundle)
+      if (lane !== undefined) this.#open.set(lane, bundle)
+    }
+    addCall(bundle, call)
+    this.#queued++
+    return bundle
+  }
+
+  /** Takes a call whose time is up out of the queue. */
+  #withdraw(bundle: Bundle, call: Call): void {
+    removeCall(bundle, call)
+    this.#queued--
+    if (bundle.calls.size === 0) this.#leaveQueue(bundle)
+  }
+
+  #leaveQueue(bundle: Bundle): void {
+    this.#waiting.delete(bundle)
+    if (bundle.lane !== undefined && this.#open.get(bundle.lane) === bundle) this.#open.delete(bundle.lane)
+  }
+
+  /** Gives waiting bundles to the vaults with the most credit left. */
   #dispatch(): void {
-    for (const call of this.#waiting) {
+    for (const bundle of this.#waiting) {
       let freest: Vault | undefined
+      let anyCredit = false
       for (const vault of this.#vaults.values()) {
         if (vault.draining || vault.inFlight.size >= this.#limits.inFlightPerVault) continue
+        anyCredit = true
+        if (bundle.lane !== undefined && laneLoad(vault, bundle.lane) >= LANE_CREDIT) continue
         if (freest === undefined || vault.inFlight.size < freest.inFlight.size) freest = vault
       }
-      if (freest === undefined) return
-      this.#waiting.delete(call)
-      this.#give(freest, call)
+      if (!anyCredit) return
+      if (freest === undefined) continue
+      this.#leaveQueue(bundle)
+      this.#queued -= bundle.calls.size
+      this.#give(freest, bundle)
     }
   }
 
   /** From here on the clock is the vault's: time in the queue must not make a healthy vault look hung. */
-  #give(vault: Vault, call: Call): void {
-    clearTimeout(call.deadline)
-    call.deadline = setTimeout(() => {
+  #give(vault: Vault, bundle: Bundle): void {
+    for (const call of bundle.calls) clearTimeout(call.deadline)
+    const deadline = setTimeout(() => {
       this.#lose(vault)
       this.#events.onOverdue(vault.id)
     }, this.#limits.hsmMs)
     const id = this.#nextCall++
-    vault.inFlight.set(id, call)
-    vault.channel.send({ id, ...call.message })
+    vault.inFlight.set(id, { bundle, deadline })
+    const { operation, body } = requestOf(bundle)
+    const { packed, ...json } = body as Partial<PackedBlocks>
+    vault.channel.send({ id, operation, body: json }, packed)
   }
 
-  #settle(vault: Vault, reply: ReplyMessage): void {
-    const call = vault.inFlight.get(reply.id)
+  #settle(vault: Vault, reply: ReplyMessage, packed: Buffer): void {
+    const flight = vault.inFlight.get(reply.id)
     // The caller of an unknown id was answered when its deadline passed.
-    if (call === undefined) return
+    if (flight === undefined) return
+    // What cannot be read ends the channel: until it has been read, the flight is one that a lost vault holds.
+    if ('answer' in reply) resolveBundle(flight.bundle, reply.answer, packed)
+    else rejectBundle(flight.bundle, isErrorCode(reply.code) ? reply.code : 'ERR_INTERNAL', reply.detail)
     vault.inFlight.delete(reply.id)
-    clearTimeout(call.deadline)
-    if ('answer' in reply) call.resolve(reply.answer)
-    else call.reject(new ServiceError(isErrorCode(reply.code) ? reply.code : 'ERR_INTERNAL', reply.detail))
+    clearTimeout(flight.deadline)
     if (vault.draining && vault.inFlight.size === 0) vault.channel.end()
     this.#dispatch()
   }
@@ -198,16 +259,21 @@ export class VaultPool implements Bridge {
   #lose(vault: Vault): void {
     if (this.#vaults.get(vault.id) === vault) this.#vaults.delete(vault.id)
     vault.channel.destroy()
-    for (const call of vault.inFlight.values()) {
-      clearTimeout(call.deadline)
-      call.reject(new ServiceError('ERR_HSM_UNAVAILABLE'))
+    for (const { bundle, deadline } of vault.inFlight.values()) {
+      clearTimeout(deadline)
+      rejectBundle(bundle, 'ERR_HSM_UNAVAILABLE')
     }
     vault.inFlight.clear()
     if (this.ready) return
-    for (const call of this.#waiting) {
-      clearTimeout(call.deadline)
-      call.reject(new ServiceError('ERR_HSM_UNAVAILABLE'))
-    }
+    for (const bundle of this.#waiting) rejectBundle(bundle, 'ERR_HSM_UNAVAILABLE')
     this.#waiting.clear()
+    this.#open.clear()
+    this.#queued = 0
   }
+}
+
+function laneLoad({ inFlight }: Vault, lane: string): number {
+  let load = 0
+  for (const { bundle } of inFlight.values()) if (bundle.lane === lane) load++
+  return load
 }

@@ -5,6 +5,7 @@ import { ConfigError, EX_CONFIG } from '../config/config.ts'
 import { CommandError } from './command-error.ts'
 import { doctorCommand } from './doctor.ts'
 import { initCommand } from './init.ts'
+import { migrateCommand } from './migrate.ts'
 import { serveCommand } from './serve.ts'
 
 const program = new Command('pinbridge')
@@ -14,6 +15,7 @@ const program = new Command('pinbridge')
   .addCommand(serveCommand())
   .addCommand(initCommand())
   .addCommand(doctorCommand())
+  .addCommand(migrateCommand())
 
 try {
   await program.parseAsync()

@@ -2,12 +2,9 @@
 import { tmpdir } from 'node:os'
 import { Command, InvalidArgumentError } from 'commander'
 import { loadConfig } from '../config/config.ts'
-import { CommandError } from './command-error.ts'
 import { createLog } from '../log.ts'
-import { HARDENING_FLAGS } from '../supervisor/spawn.ts'
 import { Supervisor } from '../supervisor/supervisor.ts'
-
-const EX_UNAVAILABLE = 69
+import { confine } from './confine.ts'
 
 interface ServeOptions {
   readonly config: string
@@ -28,7 +25,7 @@ export function serveCommand(): Command {
 }
 
 function serve(options: ServeOptions): void {
-  confine()
+  confine([tmpdir()])
   const config = loadConfig(options.config, {
     ...(options.port !== undefined && { port: options.port }),
     ...(options.managementPort !== undefined && { managementPort: options.managementPort }),
@@ -43,23 +40,6 @@ function serve(options: ServeOptions): void {
   })
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(signal, () => supervisor.stop())
   supervisor.start()
-}
-
-/**
- * Puts this process under node's permission model by starting it anew in its place: a flag is the only way in, and whoever
- * types the command should not have to know it. The supervisor reads files and starts its two kinds of children.
- */
-function confine(): void {
-  // The type says that it is always there; it is under --permission only.
-  if ((process.permission as unknown) !== undefined) return
-  if (process.execve === undefined)
-    throw new CommandError(EX_UNAVAILABLE, 'this node cannot be confined: Node.js 24 is needed')
-  const flags = ['--permission', '--no-warnings', ...HARDENING_FLAGS, '--allow-child-process', '--allow-fs-read=*']
-  process.execve(
-    process.execPath,
-    [process.execPath, ...flags, `--allow-fs-write=${tmpdir()}`, ...process.argv.slice(1)],
-    process.env,
-  )
 }
 
 function parsePort(text: string): number {

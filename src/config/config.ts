@@ -7,6 +7,9 @@ import { ConfigError, Problems } from './problems.ts'
 import { checkRules } from './rules.ts'
 import type { Config, GatewayConfig, KeyEntry, VaultConfig } from './schema.ts'
 import { parseYaml } from './yaml.ts'
+import { randomBytesOf, requiredInputs, type RequiredInput } from '../pin-change/profile.ts'
+import { findProfile } from '../pin-change/shipped-profiles.ts'
+import { profilesOf } from './profile-rules.ts'
 
 export { ConfigError } from './problems.ts'
 export { profilesOf } from './profile-rules.ts'
@@ -74,10 +77,38 @@ export function gatewayConfig(config: Config): GatewayConfig {
 
 /** What a vault is given: nothing of the network and nothing of the callers. */
 export function vaultConfig(config: Config): VaultConfig {
-  const { environment, hsm, keys, profiles, d1, logLevel } = config
+  const { environment, hsm, keys, profiles, d1, weakPins, logLevel } = config
   const granted = config.clients.flatMap(({ grants }) => grants.flatMap(({ operations }) => operations))
   const seccosTranslation = granted.includes('pin-blocks/translate-seccos')
-  return freezeDeep({ environment, hsm, keys, profiles, d1, logLevel, seccosTranslation })
+  return freezeDeep({ environment, hsm, keys, profiles, d1, weakPins, logLevel, seccosTranslation })
+}
+
+/** What the vaults of a migration are given: its own keys and nothing besides, so that they can do nothing else. */
+export function migrationVaultConfig(config: Config, keys: readonly KeyEntry[]): VaultConfig {
+  const { environment, hsm, profiles, logLevel } = config
+  const seccosTranslation = keys.some(({ purpose }) => purpose === 'seccos-pin')
+  return freezeDeep({
+    environment,
+    hsm,
+    keys: [...keys],
+    profiles: profiles.filter(({ kind, id }) =>
+      keys.some(({ purpose, profile }) => purpose === kind && profile === id),
+    ),
+    d1: { profiles: [], recipients: [] },
+    weakPins: { repeated: false, rising: false, falling: false, list: [] },
+    logLevel,
+    seccosTranslation,
+  })
+}
+
+/** What the PRW profile of a key takes, and whether a random number of the HSM's is part of it. */
+export function prwInputsOf(
+  config: Config,
+  key: KeyEntry,
+): { readonly inputs: ReadonlySet<RequiredInput>; readonly drawsRandomNumber: boolean } {
+  const profile = findProfile(profilesOf(config), 'prw', key.profile ?? '')
+  if (profile === undefined) return { inputs: new Set(), drawsRandomNumber: false }
+  return { inputs: requiredInputs(profile), drawsRandomNumber: randomBytesOf(profile) > 0 }
 }
 
 function shownOfKey({ id, version, purpose, direction, use, algorithm, kcv, profile, state }: KeyEntry) {

@@ -8,7 +8,7 @@ import { findProfile, SHIPPED_PROFILES } from '../pin-change/shipped-profiles.ts
 
 type Purpose = KeyEntry['purpose']
 type Algorithm = KeyEntry['algorithm']
-type Member = 'direction' | 'use' | 'check' | 'formats' | 'profile' | 'd1Profile' | 'kid' | 'alg' | 'enc'
+type Member = 'direction' | 'use' | 'check' | 'formats' | 'migrate' | 'profile' | 'd1Profile' | 'kid' | 'alg' | 'enc'
 
 const NEEDED: Readonly<Record<Purpose, readonly Member[]>> = {
   'jwe-decrypt': ['d1Profile', 'alg', 'enc'],
@@ -18,7 +18,24 @@ const NEEDED: Readonly<Record<Purpose, readonly Member[]>> = {
   'pin-mac': ['use', 'profile', 'check'],
 }
 
-const MEMBERS: readonly Member[] = ['direction', 'use', 'check', 'formats', 'profile', 'd1Profile', 'kid', 'alg', 'enc']
+const OPTIONAL: Readonly<Partial<Record<Purpose, readonly Member[]>>> = {
+  'jwe-decrypt': ['kid'],
+  'zone-pin': ['migrate'],
+  'seccos-pin': ['migrate'],
+}
+
+const MEMBERS: readonly Member[] = [
+  'direction',
+  'use',
+  'check',
+  'formats',
+  'migrate',
+  'profile',
+  'd1Profile',
+  'kid',
+  'alg',
+  'enc',
+]
 
 const TDEA: readonly Algorithm[] = ['TDEA-128', 'TDEA-192']
 const AES: readonly Algorithm[] = ['AES-128', 'AES-192', 'AES-256']
@@ -83,7 +100,7 @@ function checkMembers(key: KeyEntry, at: At): void {
   for (const member of MEMBERS) {
     const present = key[member] !== undefined
     if (needed.includes(member) && !present) at(member, `is missing; a ${key.purpose} key needs it`)
-    const takes = needed.includes(member) || (member === 'kid' && key.purpose === 'jwe-decrypt')
+    const takes = needed.includes(member) || OPTIONAL[key.purpose]?.includes(member)
     if (present && !takes) at(member, `does not belong to a ${key.purpose} key`)
   }
 }

@@ -54,6 +54,8 @@ const key = Type.Object(
     formats: Type.Optional(
       Type.Array(choice('ISO-0', 'ISO-1', 'ISO-3', 'ISO-4', 'SECCOS'), { minItems: 1, uniqueItems: true }),
     ),
+    // zone-pin and seccos-pin: whether `pinbridge migrate` may use it, for millions of PIN blocks at once.
+    migrate: Type.Optional(Type.Boolean()),
     profile: Type.Optional(id),
     d1Profile: Type.Optional(id),
     kid: Type.Optional(Type.String({ minLength: 1, maxLength: 256 })),
@@ -114,12 +116,13 @@ const recipient = Type.Object(
   strict,
 )
 
-/** The operations a client can be granted; SECCOS translation is one of its own. */
+/** The operations a client can be granted; SECCOS translation is one of its own, and so are batches. */
 export const GRANTABLE_OPERATIONS = [
   'pin/set',
   'pin/get',
   'pin-blocks/translate',
   'pin-blocks/translate-seccos',
+  'pin-blocks/translate-batch',
   'prw/generate',
   'prw/verify',
   'mac/generate',
@@ -149,6 +152,21 @@ const client = Type.Object(
     grants: Type.Array(grant, { default: [] }),
   },
   strict,
+)
+
+// What a new PIN must not be; the list is the issuer's policy and no secret.
+const weakPins = Type.Object(
+  {
+    repeated: Type.Boolean({ default: false }),
+    rising: Type.Boolean({ default: false }),
+    falling: Type.Boolean({ default: false }),
+    list: Type.Array(Type.String({ pattern: '^[0-9]{4,12}$', description: '4 to 12 digits' }), {
+      default: [],
+      uniqueItems: true,
+      maxItems: 10_000,
+    }),
+  },
+  { ...strict, default: {} },
 )
 
 const count = (value: number) => Type.Integer({ minimum: 1, maximum: 1_000_000_000, default: value })
@@ -196,6 +214,7 @@ export const ConfigFile = Type.Object(
       { profiles: Type.Array(d1Profile, { default: [] }), recipients: Type.Array(recipient, { default: [] }) },
       { ...strict, default: {} },
     ),
+    weakPins,
     clients: Type.Array(client, { default: [] }),
     listeners: Type.Object(
       {
@@ -256,7 +275,7 @@ export type GatewayConfig = Pick<Config, 'environment' | 'clients' | 'listeners'
 }
 
 /** What a vault is given: everything but the listeners, the clients and the limits of the gateway. */
-export type VaultConfig = Pick<Config, 'environment' | 'hsm' | 'keys' | 'profiles' | 'd1' | 'logLevel'> & {
+export type VaultConfig = Pick<Config, 'environment' | 'hsm' | 'keys' | 'profiles' | 'd1' | 'weakPins' | 'logLevel'> & {
   /** Whether any client may translate to or from SECCOS: if none may, a gateway may not either. */
   readonly seccosTranslation: boolean
 }

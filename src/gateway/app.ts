@@ -11,6 +11,7 @@ import { createIdentify } from './authentication.ts'
 import { installBodyParser } from './body-parser.ts'
 import { createClientErrorHandler, createOpenRequests } from './client-errors.ts'
 import { createEntry } from './entry.ts'
+import { createGuardedBatch } from './guarded-batch.ts'
 import { createGuardedCall } from './guarded-call.ts'
 import { createGuessLimits } from './guess-limits.ts'
 import type { Metrics } from './metrics.ts'
@@ -20,6 +21,7 @@ import { createRecorder } from './request-log.ts'
 import { keyRoutes } from './routes/keys.ts'
 import { macRoutes } from './routes/mac.ts'
 import { managementRoutes, type ManagementDeps } from './routes/management.ts'
+import { pinBlockBatchRoutes } from './routes/pin-blocks-batch.ts'
 import { pinBlockRoutes } from './routes/pin-blocks.ts'
 import { pinRoutes } from './routes/pin.ts'
 import { prwRoutes } from './routes/prw.ts'
@@ -72,10 +74,13 @@ export async function buildApi(deps: ApiDeps): Promise<ApiInstance> {
   })
   await app.register(swagger, openApiOptions())
 
-  const guarded = createGuardedCall({ reserve: createGuessLimits(config.limits.guesses), log, metrics })
-  const routes = { config, bridge, guarded, publicKeys }
+  const guards = { limits: createGuessLimits(config.limits.guesses), log, metrics }
+  const guarded = createGuardedCall(guards)
+  const guardedBatch = createGuardedBatch(guards)
+  const routes = { config, bridge, guarded, guardedBatch, publicKeys }
   pinRoutes(app, routes)
   pinBlockRoutes(app, routes)
+  pinBlockBatchRoutes(app, routes)
   prwRoutes(app, routes)
   macRoutes(app, routes)
   keyRoutes(app, routes)

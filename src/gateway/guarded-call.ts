@@ -2,7 +2,7 @@
 import type { FastifyReply } from 'fastify'
 import { ServiceError, type ErrorCode } from '../errors.ts'
 import type { Logger } from '../log.ts'
-import type { Attempt, ReserveGuess } from './guess-limits.ts'
+import type { Attempt, GuessLimits } from './guess-limits.ts'
 import type { Metrics } from './metrics.ts'
 import { contextOf, type HasRawRequest } from './request-context.ts'
 
@@ -17,8 +17,17 @@ export type GuardedCall = <T extends object>(
   call: () => Promise<T>,
 ) => Promise<T>
 
-/** The errors that tell right from wrong about a PIN, a PAN, a PRW or a MAC. */
-const GUESS_CODES: ReadonlySet<ErrorCode> = new Set(['ERR_PIN_BLOCK_INVALID', 'ERR_PIN_CHANGE_NOT_VERIFIED'])
+/**
+ * The errors that tell right from wrong about a PIN, a PAN, a PRW or a MAC.
+ *
+ * ERR_PIN_REFUSED is one: whoever sends a PIN that he does not know learns that it is among the few that are weak. So a
+ * customer who chooses weak PINs spends the card's budget as one who mistypes does, and has it back when the window ends.
+ */
+const GUESS_CODES: ReadonlySet<ErrorCode> = new Set([
+  'ERR_PIN_BLOCK_INVALID',
+  'ERR_PIN_CHANGE_NOT_VERIFIED',
+  'ERR_PIN_REFUSED',
+])
 
 /**
  * Makes the guard.
@@ -26,16 +35,16 @@ const GUESS_CODES: ReadonlySet<ErrorCode> = new Set(['ERR_PIN_BLOCK_INVALID', 'E
  * @throws ERR_RATE_LIMITED, with Retry-After, before the vault is asked.
  */
 export function createGuardedCall(deps: {
-  readonly reserve: ReserveGuess
+  readonly limits: GuessLimits
   readonly log: Logger
   readonly metrics: Metrics
 }): GuardedCall {
-  const { reserve, log, metrics } = deps
+  const { limits, log, metrics } = deps
 
   return async (request, reply, attempt, call) => {
     const { client, requestId, operation } = contextOf(request)
     if (client === undefined) throw new ServiceError('ERR_CLIENT_UNAUTHENTICATED')
-    const reservation = await reserve({ ...attempt, client: client.id })
+    const reservation = await limits.reserve({ ...attempt, client: client.id })
 
     if ('reason' in reservation) {
       if (reservation.reason === 'pan-variation') {

@@ -1,7 +1,7 @@
 /**
  * One budget of guesses per subject and window, safe against requests that race.
  *
- * A request reserves a point before the vault is asked, and either spends it or gives it back. Spent points live in the
+ * A request reserves points before it learns anything, and either spends them or gives them back. Spent points live in the
  * rate limiter, reserved ones beside it and only while a request is under way: so nothing is kept of requests that
  * succeed, and a point given back after the window turned cannot become credit.
  *
@@ -9,46 +9,61 @@
  * refused with a Retry-After of one second, although they might have succeeded.
  */
 import { RateLimiterMemory } from 'rate-limiter-flexible'
+import { createRecentMap } from './recent-map.ts'
 
-/** A request's claim on one point. */
+/** What a claim came to. */
+export interface Granted {
+  /** How many of the points that were asked for the budget still has, beyond what others have reserved. */
+  readonly points: number
+  /** Seconds to wait, if it is fewer than were asked for. */
+  readonly retryAfterS: number
+}
+
+/** A request's claim on points. */
 export interface Claim {
-  /** Seconds to wait, if the budget does not allow the request; undefined if it does. */
-  readonly refusedForS: Promise<number | undefined>
-  /** Turns the claim into a spent point; the claim is still to be released. */
+  readonly granted: Promise<Granted>
+  /** Turns a claimed point into a spent one; the claim is still to be released. */
   readonly spend: () => void
   readonly release: () => void
 }
 
-/** A budget of `points` per subject and window. */
+/** A budget of points per subject, known by its hash, and window. */
 export interface GuessBudget {
-  readonly claim: (subject: string) => Claim
+  readonly claim: (subject: number, points?: number) => Claim
+  /** False only if the subject has spent nothing in this window: the quick answer for nearly everybody. */
+  readonly mayHaveSpent: (subject: number) => boolean
 }
 
 /** Makes a budget in this process's memory. */
 export function createGuessBudget(points: number, windowMs: number): GuessBudget {
   const spent = new RateLimiterMemory({ points, duration: windowMs / 1000 })
-  const reserved = new Map<string, number>()
+  const reserved = new Map<number, number>()
+  const spenders = createRecentMap({ windowMs, maxEntries: Infinity })
 
   return {
-    claim: (subject) => {
-      const claims = (reserved.get(subject) ?? 0) + 1
-      reserved.set(subject, claims)
+    claim: (subject, wanted = 1) => {
+      const before = reserved.get(subject) ?? 0
+      reserved.set(subject, before + wanted)
       // The memory limiter reads and counts within the call, so this is one moment with the reservation above.
-      const state = spent.get(subject)
+      const state = spent.get(String(subject))
       return {
-        refusedForS: state.then((record) => {
+        granted: state.then((record) => {
           const current = record !== null && record.msBeforeNext > 0 ? record : undefined
           const used = current?.consumedPoints ?? 0
-          if (used + claims <= points) return undefined
-          return used >= points && current !== undefined ? Math.ceil(current.msBeforeNext / 1000) : 1
+          const windowS = used >= points && current !== undefined ? Math.ceil(current.msBeforeNext / 1000) : 1
+          return { points: Math.min(wanted, Math.max(0, points - used - before)), retryAfterS: windowS }
         }),
-        spend: () => void spent.penalty(subject),
+        spend: () => {
+          spenders.getOrSet(subject, 1)
+          void spent.penalty(String(subject))
+        },
         release: () => {
-          const left = (reserved.get(subject) ?? 1) - 1
+          const left = (reserved.get(subject) ?? wanted) - wanted
           if (left > 0) reserved.set(subject, left)
           else reserved.delete(subject)
         },
       }
     },
+    mayHaveSpent: (subject) => reserved.has(subject) || spenders.get(subject) !== undefined,
   }
 }

@@ -3,38 +3,28 @@
  *
  * Varying the PAN under one ISO 9564 format 0 block yields PIN digits, and answers 200 tell as much as errors do; so every
  * request counts, whatever its outcome. The first two PANs go on being served (a typing error and its correction), a third
- * never is. Memory is bounded: past `maxBlocks` the oldest block is forgotten, and its guess budget still stands.
+ * never is. Memory is bounded: past `maxBlocks` the oldest blocks are forgotten, and their guess budgets still stand.
  */
-
-const MAX_PANS = 2
+import { createRecentMap } from './recent-map.ts'
 
 /** Says whether a PAN may still be used under a block; both are keyed hashes. */
-export type AdmitPan = (block: string, pan: string) => boolean
+export type AdmitPan = (block: number, pan: number) => boolean
 
-/** Makes the record of which PANs each block was seen with, kept for `windowMs` from a block's first sight. */
+/** Makes the record of which PANs each block was seen with, kept for at least `windowMs`. */
 export function createPanVariation(options: {
   readonly windowMs: number
   readonly maxBlocks?: number
   readonly now?: () => number
 }): AdmitPan {
-  const { windowMs, maxBlocks = 500_000, now = Date.now } = options
-  // Insertion order is age, because an entry is never put back.
-  const seen = new Map<string, { readonly until: number; readonly pans: string[] }>()
+  const { maxBlocks = 500_000, ...clock } = options
+  const firstPan = createRecentMap({ ...clock, maxEntries: maxBlocks })
+  // Few blocks ever have a second one.
+  const secondPan = createRecentMap({ ...clock, maxEntries: maxBlocks })
 
   return (block, pan) => {
-    const at = now()
-    for (const [oldest, { until }] of seen) {
-      if (until > at && seen.size <= maxBlocks) break
-      seen.delete(oldest)
-    }
-    const entry = seen.get(block)
-    if (entry === undefined) {
-      seen.set(block, { until: at + windowMs, pans: [pan] })
-      return true
-    }
-    if (entry.pans.includes(pan)) return true
-    if (entry.pans.length >= MAX_PANS) return false
-    entry.pans.push(pan)
-    return true
+    const first = firstPan.getOrSet(block, pan)
+    if (first === undefined || first === pan) return true
+    const second = secondPan.getOrSet(block, pan)
+    return second === undefined || second === pan
   }
 }

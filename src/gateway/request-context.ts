@@ -20,7 +20,15 @@ export interface RequestContext {
   client?: ClientEntry
   operation?: string
   keys?: readonly string[]
+  batch?: BatchCounts
   outcome?: Outcome
+}
+
+/** How the items of a batch ended. */
+export interface BatchCounts {
+  readonly items: number
+  readonly rejected: number
+  readonly limited: number
 }
 
 /** How a request ended, where it did not end well. */

@@ -34,6 +34,7 @@ export function createRecorder(deps: {
       operation: context.operation,
       // A name that the catalogue does not know is the caller's text, and does not enter the log.
       keys: (context.keys ?? []).filter((id) => kcvs.has(id)).map((id) => ({ id, kcv: kcvs.get(id) })),
+      batch: context.batch,
       code,
       status,
       durationMs: Math.round(durationMs * 1000) / 1000,

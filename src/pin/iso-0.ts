@@ -1,10 +1,9 @@
 /** ISO 9564-1 format 0 (ANSI X9.8): the PIN field, filled with F, XOR the PAN field. */
-import { xorInto } from '../bytes.ts'
-import { panField, type Pan } from './pan.ts'
-import { readPinField, writePinField, type PinFieldLayout } from './pin-field.ts'
+import type { Pan } from '../pan.ts'
+import { NO_FILL, PIN_BLOCK_BYTES, readPinField, writePinField, type PinFieldLayout } from './pin-field.ts'
 import type { ClearPin } from './pin.ts'
 
-const LAYOUT: PinFieldLayout = { control: 0x0, minFiller: 0xf }
+const LAYOUT: PinFieldLayout = { control: 0x0, minFiller: 0xf, maxFiller: 0xf, blockBytes: PIN_BLOCK_BYTES }
 
 /**
  * Encodes a PIN as an ISO 9564-1 format 0 PIN block.
@@ -17,8 +16,7 @@ const LAYOUT: PinFieldLayout = { control: 0x0, minFiller: 0xf }
  * @see ISO 9564-1:2017 9.3.2
  */
 export function encodeIso0(input: ClearPin & { readonly pan: Pan }, target: Uint8Array): void {
-  writePinField(LAYOUT, input, () => 0xf, target)
-  xorInto(target, target, panField(input.pan))
+  writePinField(LAYOUT, input, NO_FILL, target, input.pan)
 }
 
 /**
@@ -34,5 +32,5 @@ export function encodeIso0(input: ClearPin & { readonly pan: Pan }, target: Uint
  * @see ISO 9564-1:2017 9.3.2
  */
 export function decodeIso0(input: { readonly pinBlock: Uint8Array; readonly pan: Pan }, digits: Uint8Array): number {
-  return readPinField(LAYOUT, input.pinBlock, digits, panField(input.pan))
+  return readPinField(LAYOUT, input.pinBlock, digits, input.pan)
 }

@@ -1,27 +1,22 @@
 /** ISO 9564-1 format 1: the PIN field, filled with a transaction field, and no PAN. */
-import { ServiceError } from '../errors.ts'
-import { MAX_FILLER_NIBBLES, readPinField, writePinField, type PinFieldLayout } from './pin-field.ts'
+import { PIN_BLOCK_BYTES, readPinField, writePinField, type PinFieldLayout } from './pin-field.ts'
 import type { ClearPin } from './pin.ts'
 
-const LAYOUT: PinFieldLayout = { control: 0x1, minFiller: 0x0 }
-
-/** The random bytes that a transaction field is made of: two nibbles a byte. */
-export const ISO1_FILL_BYTES = MAX_FILLER_NIBBLES / 2
+const LAYOUT: PinFieldLayout = { control: 0x1, minFiller: 0x0, maxFiller: 0xf, blockBytes: PIN_BLOCK_BYTES }
 
 /**
  * Encodes a PIN as an ISO 9564-1 format 1 PIN block.
  *
- * Layout, 16 nibbles: `1 | L | P×L | T×(14−L)`, T the transaction field: here the last 14−L nibbles of `fill`.
+ * Layout, 16 nibbles: `1 | L | P×L | T×(14−L)`, T the transaction field: here the high nibbles of the last 14−L bytes
+ * of `fill`, so that it is unique to each block by being random.
  *
- * @param input - the PIN and 5 random bytes of `fill` (injected, so that vectors are reproducible); not wiped here.
+ * @param input - the PIN and 10 random bytes of `fill` (injected, so that vectors are reproducible); not wiped here.
  * @param target - 8 bytes, which then hold the clear PIN block; wiped by its owner.
- * @throws ERR_INTERNAL if the PIN is not 4–12 digits, `fill` not 5 bytes or `target` not 8.
+ * @throws ERR_INTERNAL if the PIN is not 4–12 digits, `fill` not 10 bytes or `target` not 8.
  * @see ISO 9564-1:2017 9.3.3
  */
 export function encodeIso1(input: ClearPin & { readonly fill: Uint8Array }, target: Uint8Array): void {
-  const { fill } = input
-  if (fill.length !== ISO1_FILL_BYTES) throw new ServiceError('ERR_INTERNAL')
-  writePinField(LAYOUT, input, (index) => (fill[index >> 1]! >> (index & 1 ? 0 : 4)) & 0x0f, target)
+  writePinField(LAYOUT, input, input.fill, target)
 }
 
 /**

@@ -1,14 +1,9 @@
 /** ISO 9564-1 format 3: format 0 with random filler from A to F, so that equal PINs give unequal blocks. */
-import { xorInto } from '../bytes.ts'
-import { ServiceError } from '../errors.ts'
-import { panField, type Pan } from './pan.ts'
-import { MAX_FILLER_NIBBLES, readPinField, writePinField, type PinFieldLayout } from './pin-field.ts'
+import type { Pan } from '../pan.ts'
+import { PIN_BLOCK_BYTES, readPinField, writePinField, type PinFieldLayout } from './pin-field.ts'
 import type { ClearPin } from './pin.ts'
 
-const LAYOUT: PinFieldLayout = { control: 0x3, minFiller: 0xa }
-
-/** The random bytes that the filler is made of: one a nibble. */
-export const ISO3_FILL_BYTES = MAX_FILLER_NIBBLES
+const LAYOUT: PinFieldLayout = { control: 0x3, minFiller: 0xa, maxFiller: 0xf, blockBytes: PIN_BLOCK_BYTES }
 
 /**
  * Encodes a PIN as an ISO 9564-1 format 3 PIN block.
@@ -26,10 +21,7 @@ export function encodeIso3(
   input: ClearPin & { readonly pan: Pan; readonly fill: Uint8Array },
   target: Uint8Array,
 ): void {
-  const { fill } = input
-  if (fill.length !== ISO3_FILL_BYTES) throw new ServiceError('ERR_INTERNAL')
-  writePinField(LAYOUT, input, (index) => fillerNibble(fill[index]!), target)
-  xorInto(target, target, panField(input.pan))
+  writePinField(LAYOUT, input, input.fill, target, input.pan)
 }
 
 /**
@@ -43,14 +35,5 @@ export function encodeIso3(
  * @see ISO 9564-1:2017 9.3.5
  */
 export function decodeIso3(input: { readonly pinBlock: Uint8Array; readonly pan: Pan }, digits: Uint8Array): number {
-  return readPinField(LAYOUT, input.pinBlock, digits, panField(input.pan))
-}
-
-/**
- * Maps a random byte to A–F by ⌊6·byte/256⌋, without rejection: 43 bytes each lead to A, B, D and E, 42 to C and F.
- *
- * The bias is 2.574 instead of 2.585 bits of min-entropy a nibble, 0.11 bits over the ten nibbles of a 4-digit PIN.
- */
-function fillerNibble(byte: number): number {
-  return 0xa + ((byte * 6) >> 8)
+  return readPinField(LAYOUT, input.pinBlock, digits, input.pan)
 }

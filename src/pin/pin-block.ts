@@ -1,14 +1,13 @@
-/** The built PIN block formats in one table, with one signature, so that a caller can translate any into any. */
+/** The PIN block formats in one table, with one signature, so that a caller can translate any into any. */
 import { decodeIso0, encodeIso0 } from './iso-0.ts'
-import { ISO1_FILL_BYTES, decodeIso1, encodeIso1 } from './iso-1.ts'
-import { ISO3_FILL_BYTES, decodeIso3, encodeIso3 } from './iso-3.ts'
-import type { Pan } from './pan.ts'
-import { PIN_BLOCK_BYTES } from './pin-field.ts'
+import { decodeIso1, encodeIso1 } from './iso-1.ts'
+import { decodeIso3, encodeIso3 } from './iso-3.ts'
+import { ISO4_BLOCK_BYTES, ISO4_FILL_BYTES, decodeIso4, encodeIso4 } from './iso-4.ts'
+import { type Pan } from '../pan.ts'
+import { xorPanField4 } from './pan-field.ts'
+import { MAX_FILLER_NIBBLES, PIN_BLOCK_BYTES } from './pin-field.ts'
 import type { ClearPin, PinFormat } from './pin.ts'
 import { decodeSeccos, encodeSeccos } from './seccos.ts'
-
-/** The formats whose layout is built. */
-export type BuiltPinFormat = Exclude<PinFormat, 'ISO-4'>
 
 /** What goes into a PIN block; a format takes of it what it needs, and wipes nothing. */
 export interface PinBlockInput extends ClearPin {
@@ -17,7 +16,7 @@ export interface PinBlockInput extends ClearPin {
   readonly fill: Uint8Array
 }
 
-/** A clear PIN block and the PAN it may be bound to. */
+/** A clear PIN block, or format 4's clear PIN field, and the PAN it may be bound to. */
 export interface PinBlockToDecode {
   readonly pinBlock: Uint8Array
   readonly pan: Pan
@@ -40,9 +39,14 @@ export interface PinBlockFormat {
    * invalid.
    */
   readonly decode: (input: PinBlockToDecode, digits: Uint8Array) => number
+  /**
+   * The format is enciphered, and deciphered, in two passes, and this adds the PAN field to the block in between; a
+   * format without it has one pass, and its PAN, if it binds one, is part of the clear block.
+   */
+  readonly xorBetweenPasses?: (pan: Pan, block: Uint8Array) => void
 }
 
-const FORMATS: Readonly<Record<BuiltPinFormat, PinBlockFormat>> = {
+const FORMATS: Readonly<Record<PinFormat, PinBlockFormat>> = {
   'ISO-0': {
     blockBytes: PIN_BLOCK_BYTES,
     bindsPan: true,
@@ -53,16 +57,24 @@ const FORMATS: Readonly<Record<BuiltPinFormat, PinBlockFormat>> = {
   'ISO-1': {
     blockBytes: PIN_BLOCK_BYTES,
     bindsPan: false,
-    fillBytes: ISO1_FILL_BYTES,
+    fillBytes: MAX_FILLER_NIBBLES,
     encode: encodeIso1,
     decode: decodeIso1,
   },
   'ISO-3': {
     blockBytes: PIN_BLOCK_BYTES,
     bindsPan: true,
-    fillBytes: ISO3_FILL_BYTES,
+    fillBytes: MAX_FILLER_NIBBLES,
     encode: encodeIso3,
     decode: decodeIso3,
+  },
+  'ISO-4': {
+    blockBytes: ISO4_BLOCK_BYTES,
+    bindsPan: true,
+    fillBytes: ISO4_FILL_BYTES,
+    encode: encodeIso4,
+    decode: decodeIso4,
+    xorBetweenPasses: xorPanField4,
   },
   SECCOS: {
     blockBytes: PIN_BLOCK_BYTES,
@@ -73,5 +85,5 @@ const FORMATS: Readonly<Record<BuiltPinFormat, PinBlockFormat>> = {
   },
 }
 
-/** Every built format by its name; a Map, so that no name reaches a prototype. */
+/** Every format by its name; a Map, so that no name reaches a prototype. */
 export const PIN_BLOCK_FORMATS: ReadonlyMap<string, PinBlockFormat> = new Map(Object.entries(FORMATS))

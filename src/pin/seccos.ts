@@ -5,10 +5,10 @@
  * layout exists as the inside of a block under the SECCOS PIN key, and leaves it by a grant of its own
  * (translation-policy.ts).
  */
-import { readPinField, writePinField, type PinFieldLayout } from './pin-field.ts'
+import { NO_FILL, PIN_BLOCK_BYTES, readPinField, writePinField, type PinFieldLayout } from './pin-field.ts'
 import type { ClearPin } from './pin.ts'
 
-const LAYOUT: PinFieldLayout = { control: 0x2, minFiller: 0xf }
+const LAYOUT: PinFieldLayout = { control: 0x2, minFiller: 0xf, maxFiller: 0xf, blockBytes: PIN_BLOCK_BYTES }
 
 /**
  * Encodes a PIN as a SECCOS PIN block.
@@ -21,7 +21,7 @@ const LAYOUT: PinFieldLayout = { control: 0x2, minFiller: 0xf }
  * @see ISO 9564-1:2017 9.3.4
  */
 export function encodeSeccos(input: ClearPin, target: Uint8Array): void {
-  writePinField(LAYOUT, input, () => 0xf, target)
+  writePinField(LAYOUT, input, NO_FILL, target)
 }
 
 /**

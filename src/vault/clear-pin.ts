@@ -1,16 +1,16 @@
 /** From PIN blocks under a zone key to clear PINs and back; clear values are in slices of the operation's scope. */
 import { decodeHex } from '../bytes.ts'
 import type { Card, Zone } from '../bridge/contract.ts'
-import type { KeyEntry } from '../config/schema.ts'
 import { ServiceError } from '../errors.ts'
 import type { Hsm } from '../hsm/hsm.ts'
-import { parsePan, type Pan } from '../pin/pan.ts'
+import { parsePan, type Pan } from '../pan.ts'
 import { MAX_PIN_DIGITS, type ClearPin } from '../pin/pin.ts'
 import { PIN_BLOCK_FORMATS, type PinBlockFormat } from '../pin/pin-block.ts'
 import type { SecretScope } from '../secret.ts'
 import type { VaultContext } from './context.ts'
+import { decipherPinBlocks, encipherPinBlocks, type PinBlockZone } from './pin-block-cipher.ts'
 
-/** The layout of a format; one that is not built serves no key. */
+/** The layout of a format. */
 export function layoutOf(format: string): PinBlockFormat {
   const layout = PIN_BLOCK_FORMATS.get(format)
   if (layout === undefined) throw new ServiceError('ERR_KEY_USE_FORBIDDEN')
@@ -58,19 +58,20 @@ export async function encodePin(
   return clearBlock
 }
 
+/** Enciphers one clear PIN block. */
+export function encipherPin(hsm: Hsm, zone: PinBlockZone, clearBlock: Buffer, pan: Pan): Promise<Buffer> {
+  return encipherPinBlocks(hsm, zone, clearBlock, Buffer.from(pan))
+}
+
 /** Deciphers one PIN block and decodes it. */
 export async function decipherPin(
   hsm: Hsm,
-  input: {
-    readonly pinBlockUnderZpk: Buffer
-    readonly key: KeyEntry
-    readonly layout: PinBlockFormat
-    readonly pan: Pan
-  },
+  input: PinBlockZone & { readonly pinBlockUnderZpk: Buffer; readonly pan: Pan },
   secrets: SecretScope,
 ): Promise<ClearPin> {
-  const clearBlock = await hsm.decipherBlocks(input.key, input.pinBlockUnderZpk, secrets)
-  return decodePin(clearBlock, input.layout, input.pan, secrets)
+  const { pinBlockUnderZpk, pan } = input
+  const clearBlock = await decipherPinBlocks(hsm, input, pinBlockUnderZpk, Buffer.from(pan), secrets)
+  return decodePin(clearBlock, input.layout, pan, secrets)
 }
 
 /** Deciphers and decodes the PIN block that a request gives under one of its zone keys. */

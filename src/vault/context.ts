@@ -5,6 +5,7 @@ import { ServiceError } from '../errors.ts'
 import type { Hsm } from '../hsm/hsm.ts'
 import type { KeyCatalogue } from '../hsm/key-catalogue.ts'
 import { pointOf } from '../hsm/self-test.ts'
+import { createWeakPinRule, type IsWeakPin } from '../pin/weak-pin.ts'
 
 /** A recipient of pin/get, its public key in the form that sealing takes. */
 export type SealingRecipient = { readonly kid: string; readonly profile: D1Profile } & (
@@ -19,6 +20,8 @@ export interface VaultContext {
   readonly recipients: ReadonlyMap<string, SealingRecipient>
   /** Whether any client has the grant to translate to or from SECCOS. */
   readonly seccosTranslation: boolean
+  /** Whether a new PIN is one that the issuer's policy refuses. */
+  readonly isWeakPin: IsWeakPin
 }
 
 /** Builds the context of one vault from its configuration; the configuration's rules have been checked. */
@@ -27,7 +30,8 @@ export function createContext(config: VaultConfig, hsm: Hsm, catalogue: KeyCatal
   const recipients = new Map(
     config.d1.recipients.map((recipient) => [recipient.kid, sealingRecipient(recipient, d1Profiles)]),
   )
-  return { hsm, catalogue, d1Profiles, recipients, seccosTranslation: config.seccosTranslation }
+  const isWeakPin = createWeakPinRule(config.weakPins)
+  return { hsm, catalogue, d1Profiles, recipients, seccosTranslation: config.seccosTranslation, isWeakPin }
 }
 
 function sealingRecipient(recipient: Recipient, d1Profiles: ReadonlyMap<string, D1Profile>): SealingRecipient {

@@ -78,14 +78,16 @@ async function start({ vault, config, bridgeSocket, secret }: VaultCommand): Pro
   }
 
   const socket = connect(bridgeSocket)
-  const channel = new Channel(socket, (message) => {
-    void answer(message).then((reply) => {
-      if (reply === undefined) channel.destroy()
-      else channel.send(reply)
-      // Return values do not tell a sick token from a bad ciphertext; the known answers do.
-      if (reply && 'code' in reply && (reply.code === 'ERR_HSM_UNAVAILABLE' || reply.code === 'ERR_INTERNAL')) {
-        void exitUnlessHealthy()
+  const channel = new Channel(socket, (message, packed) => {
+    void answer(message, packed).then((reply) => {
+      if (reply === undefined) {
+        channel.destroy()
+        return
       }
+      channel.send(reply.message, reply.packed)
+      // Return values do not tell a sick token from a bad ciphertext; the known answers do.
+      const code = 'code' in reply.message ? reply.message.code : undefined
+      if (code === 'ERR_HSM_UNAVAILABLE' || code === 'ERR_INTERNAL') void exitUnlessHealthy()
     })
   })
   socket.on('connect', () => channel.send({ vault, secret, publicKeys: jwks(open.publicKeys) }))

@@ -1,6 +1,13 @@
 /** Answers the bridge: each request is checked against the contract's schema, then done, then answered or refused by code. */
 import { Ajv } from 'ajv'
-import { REQUESTS, type Answers, type Operation, type ReplyMessage, type RequestOf } from '../bridge/contract.ts'
+import {
+  REQUESTS,
+  type Answers,
+  type Operation,
+  type PackedBlocks,
+  type ReplyMessage,
+  type RequestOf,
+} from '../bridge/contract.ts'
 import { ServiceError } from '../errors.ts'
 import type { VaultContext } from './context.ts'
 import { generateMac } from './operations/generate-mac.ts'
@@ -22,14 +29,20 @@ const OPERATIONS: { [O in Operation]: (context: VaultContext, request: RequestOf
 }
 
 /** Answers one message of the gateway; undefined if it is no request at all, which ends the connection. */
-export type Answerer = (message: unknown) => Promise<ReplyMessage | undefined>
+export type Answerer = (message: unknown, packed: Buffer) => Promise<Reply | undefined>
+
+/** What goes back: JSON, and the packed blocks behind it if the operation has any. */
+export interface Reply {
+  readonly message: ReplyMessage
+  readonly packed?: Buffer | undefined
+}
 
 /** Makes the answerer of a vault; it trusts nothing that the gateway has checked. */
 export function createAnswerer(context: VaultContext): Answerer {
   const ajv = new Ajv({ strict: true, allErrors: false })
   const checks = new Map(Object.entries(REQUESTS).map(([operation, schema]) => [operation, ajv.compile(schema)]))
 
-  return async (message) => {
+  return async (message, packed) => {
     const { id, operation, body } = (message ?? {}) as { id?: unknown; operation?: unknown; body?: unknown }
     if (typeof id !== 'number' || typeof operation !== 'string') return undefined
     const check = checks.get(operation)
@@ -39,11 +52,15 @@ export function createAnswerer(context: VaultContext): Answerer {
         context: VaultContext,
         body: unknown,
       ) => Promise<Answers[Operation]>
-      return { id, answer: await run(context, body) }
+      const { packed: packedAnswer, ...json } = (await run(context, {
+        ...(body as object),
+        packed,
+      })) as Partial<PackedBlocks>
+      return { message: { id, answer: json }, packed: packedAnswer }
     } catch (error) {
       // A foreign error's text may hold anything: only the class of it goes on.
       const { code, detail } = error instanceof ServiceError ? error : new ServiceError('ERR_INTERNAL')
-      return { id, code, detail }
+      return { message: { id, code, detail } }
     }
   }
 }

@@ -44,9 +44,33 @@ describe('valid requests', () => {
       body: {
         from: TRANSLATE.from,
         to: TRANSLATE.to,
-        pans: ['4111111111111111'],
-        pinBlocks: '0123456789abcdef',
+        items: 1,
+        packed: Buffer.from('00004111111111111111' + '0123456789abcdef', 'hex'),
       },
+    })
+  })
+
+  it('translate takes 16 bytes in ISO format 4, and gives as many as the vault does', async () => {
+    const { translatePinBlocks } = http.answers
+    http.answers.translatePinBlocks = async (body) => ({
+      ...(await translatePinBlocks(body)),
+      packed: Buffer.alloc(16, 0xa5),
+    })
+    const card = { pan: '4111111111111111119' }
+    const aes = { key: 'zpk-aes', format: 'ISO-4' }
+    const pinBlock = '00112233445566778899aAbBcCdDeEfF'
+    const answer = await http.send('POST', '/v1/pin-blocks/translate', {
+      ...TRANSLATE,
+      pinBlock,
+      from: aes,
+      to: aes,
+      card,
+    })
+    http.answers.translatePinBlocks = translatePinBlocks
+    expect(answer.json).toMatchObject({ pinBlock: 'A5'.repeat(16) })
+    expect(http.calls.at(-1)?.body).toMatchObject({
+      items: 1,
+      packed: Buffer.from('04111111111111111119' + '00112233445566778899aabbccddeeff', 'hex'),
     })
   })
 
@@ -67,7 +91,7 @@ describe('valid requests', () => {
   it.each(ROUTES)('%s: drops what an answer must not hold, at every depth', async (path, body) => {
     const given = { ...http.answers }
     const leak = (value: unknown): unknown =>
-      typeof value !== 'object' || value === null || Array.isArray(value)
+      typeof value !== 'object' || value === null || Array.isArray(value) || Buffer.isBuffer(value)
         ? value
         : { ...Object.fromEntries(Object.entries(value).map(([k, v]) => [k, leak(v)])), clearPin: '1234' }
     for (const [name, answer] of Object.entries(given)) {

@@ -48,6 +48,7 @@ export const testConfig = (options: HarnessOptions = {}): GatewayConfig => ({
             'pin/set',
             'pin/get',
             'pin-blocks/translate',
+            'pin-blocks/translate-batch',
             'prw/generate',
             'prw/verify',
             'mac/generate',
@@ -147,7 +148,12 @@ export async function start(options: HarnessOptions = {}) {
   const answers: Answers = {
     openSetPin: () => ({ pinBlock: '0123456789ABCDEF', format: 'ISO-0', key: keyRef }),
     sealGetPin: () => ({ encryptedPinBlock: 'e30.e30.e30.e30.e30' }),
-    translatePinBlocks: () => ({ format: 'ISO-0', key: keyRef, pinBlocks: '0123456789ABCDEF', rejected: [] }),
+    translatePinBlocks: ({ items }) => ({
+      format: 'ISO-0',
+      key: keyRef,
+      rejected: [],
+      packed: Buffer.from('0123456789ABCDEF'.repeat(items), 'hex'),
+    }),
     generatePrw: () => ({ prw: '0123456789ABCDEF', profile: 'seccos-3des', key: keyRef, counter: '0003' }),
     verifyPrw: () => ({ verified: true }),
     generateMac: () => ({ mac: '0123456789ABCDEF', profile: 'seccos-3des', key: keyRef }),
@@ -279,6 +285,11 @@ export const VALID = {
     from: { key: 'zpk-in', format: 'ISO-0' },
     to: { key: 'zpk-out', format: 'ISO-0' },
     card: { pan: '4111111111111111' },
+  },
+  '/v1/pin-blocks/translate-batch': {
+    from: { key: 'zpk-in', format: 'ISO-0' },
+    to: { key: 'zpk-out', format: 'ISO-0' },
+    items: [{ id: 'row-1', pinBlock: '0123456789abcdef', card: { pan: '4111111111111111' } }],
   },
   '/v1/prw/generate': {
     pinBlock: '0123456789abcdef',

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { decodeHex, encodeHex } from '../../src/bytes.ts'
-import { parsePan } from '../../src/pin/pan.ts'
+import { parsePan } from '../../src/pan.ts'
 import { PIN_BLOCK_FORMATS } from '../../src/pin/pin-block.ts'
 
 interface Vector {
@@ -33,9 +33,33 @@ const FILES: readonly [file: string, algorithm: string, format: string][] = [
 
 const VECTOR_KEYS = new Set(['tcId', 'comment', 'flags', 'pan', 'pin', 'fill', 'pinBlock', 'result'])
 
-describe.each(FILES)('%s', (name, algorithm, formatName) => {
+const PIN_LENGTHS = [4, 5, 6, 7, 8, 9, 10, 11, 12]
+const PAN_LENGTHS = [12, 13, 14, 15, 16, 17, 18, 19]
+
+function read(name: string): VectorFile {
   const path = fileURLToPath(new URL(`../vectors/${name}`, import.meta.url))
-  const file = JSON.parse(readFileSync(path, 'utf8')) as VectorFile
+  return JSON.parse(readFileSync(path, 'utf8')) as VectorFile
+}
+
+const lengthsOf = (texts: readonly (string | undefined)[]) =>
+  [...new Set(texts.flatMap((text) => (text === undefined ? [] : [text.length])))].sort((a, b) => a - b)
+
+describe('published vectors of the four formats together', () => {
+  const groups = FILES.flatMap(([name]) => read(name).testGroups)
+  const published = groups.filter(({ source }) => source['name'] !== 'self').flatMap(({ tests }) => tests)
+  const valid = published.filter(({ result }) => result === 'valid')
+
+  it('cover every PIN length', () => {
+    expect(lengthsOf(valid.map(({ pin }) => pin))).toEqual(PIN_LENGTHS)
+  })
+
+  it('cover every PAN length but 12, which nobody has published', () => {
+    expect(lengthsOf(valid.map(({ pan }) => pan))).toEqual(PAN_LENGTHS.filter((length) => length !== 12))
+  })
+})
+
+describe.each(FILES)('%s', (name, algorithm, formatName) => {
+  const file = read(name)
   const format = PIN_BLOCK_FORMATS.get(formatName)
   if (format === undefined) throw new Error('not built')
   const vectors = file.testGroups.flatMap((group) => group.tests)
@@ -68,6 +92,12 @@ describe.each(FILES)('%s', (name, algorithm, formatName) => {
   it('holds published vectors and vectors of both results', () => {
     expect(file.testGroups.some((group) => group.source['name'] !== 'self')).toBe(true)
     expect(new Set(vectors.map((vector) => vector.result))).toEqual(new Set(['valid', 'invalid']))
+  })
+
+  it('covers every PIN length, and every PAN length if the format binds a PAN', () => {
+    const valid = vectors.filter(({ result }) => result === 'valid')
+    expect(lengthsOf(valid.map(({ pin }) => pin))).toEqual(PIN_LENGTHS)
+    expect(lengthsOf(valid.map(({ pan }) => pan))).toEqual(format.bindsPan ? PAN_LENGTHS : [])
   })
 
   it.each(vectors)('$tcId: $comment ($result)', (vector) => {

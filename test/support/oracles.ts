@@ -13,6 +13,8 @@ export interface Oracle {
   readonly name: string
   /** Enciphers whole blocks in ECB. */
   readonly ecb: (cipher: OracleCipher, keyHex: string, blocksHex: string) => string
+  /** Deciphers whole blocks in ECB. */
+  readonly decipherEcb: (cipher: OracleCipher, keyHex: string, blocksHex: string) => string
   /** CMAC of NIST SP 800-38B, not truncated. */
   readonly cmac: (cipher: OracleCipher, keyHex: string, messageHex: string) => string
   /** MAC algorithm 3 of ISO/IEC 9797-1 under K1|K2, with padding method 1 or 2, not truncated. */
@@ -21,11 +23,24 @@ export interface Oracle {
 
 // ---- node:crypto, BigInt
 
-function nodeEcb(cipher: OracleCipher, keyHex: string, blocksHex: string): string {
+function nodeBlocks(
+  create: typeof createCipheriv | typeof createDecipheriv,
+  cipher: OracleCipher,
+  keyHex: string,
+  blocksHex: string,
+): string {
   const key = Buffer.from(cipher === 'TDEA' && keyHex.length === 32 ? keyHex + keyHex.slice(0, 16) : keyHex, 'hex')
   const name = cipher === 'TDEA' ? 'des-ede3' : `aes-${key.length * 8}-ecb`
-  const openssl = createCipheriv(name, key, null).setAutoPadding(false)
+  const openssl = create(name, key, null).setAutoPadding(false)
   return openssl.update(blocksHex, 'hex', 'hex') + openssl.final('hex')
+}
+
+function nodeEcb(cipher: OracleCipher, keyHex: string, blocksHex: string): string {
+  return nodeBlocks(createCipheriv, cipher, keyHex, blocksHex)
+}
+
+function nodeDecipherEcb(cipher: OracleCipher, keyHex: string, blocksHex: string): string {
+  return nodeBlocks(createDecipheriv, cipher, keyHex, blocksHex)
 }
 
 function nodeSingleDes(direction: 'encipher' | 'decipher', keyHex: string, blockHex: string): string {
@@ -80,10 +95,23 @@ function forgeBlocks(direction: 'encipher' | 'decipher', name: string, keyHex: s
   return cipher.output.toHex()
 }
 
-function forgeEcb(cipher: OracleCipher, keyHex: string, blocksHex: string): string {
-  if (cipher === 'AES') return forgeBlocks('encipher', 'AES-ECB', keyHex, blocksHex)
+function forgeEcbOf(
+  direction: 'encipher' | 'decipher',
+  cipher: OracleCipher,
+  keyHex: string,
+  blocksHex: string,
+): string {
+  if (cipher === 'AES') return forgeBlocks(direction, 'AES-ECB', keyHex, blocksHex)
   const [k1, k2, k3 = k1] = keyHex.match(/.{16}/g)!
-  return forgeBlocks('encipher', '3DES-ECB', `${k1}${k2}${k3}`, blocksHex)
+  return forgeBlocks(direction, '3DES-ECB', `${k1}${k2}${k3}`, blocksHex)
+}
+
+function forgeEcb(cipher: OracleCipher, keyHex: string, blocksHex: string): string {
+  return forgeEcbOf('encipher', cipher, keyHex, blocksHex)
+}
+
+function forgeDecipherEcb(cipher: OracleCipher, keyHex: string, blocksHex: string): string {
+  return forgeEcbOf('decipher', cipher, keyHex, blocksHex)
 }
 
 const toBits = (hex: string) =>
@@ -128,8 +156,8 @@ function forgeRetailMac(keyHex: string, messageHex: string, padding: 1 | 2): str
 
 /** Both oracles; a self-made expectation counts only where they agree. */
 export const ORACLES: readonly Oracle[] = [
-  { name: 'node:crypto', ecb: nodeEcb, cmac: nodeCmac, retailMac: nodeRetailMac },
-  { name: 'node-forge', ecb: forgeEcb, cmac: forgeCmac, retailMac: forgeRetailMac },
+  { name: 'node:crypto', ecb: nodeEcb, decipherEcb: nodeDecipherEcb, cmac: nodeCmac, retailMac: nodeRetailMac },
+  { name: 'node-forge', ecb: forgeEcb, decipherEcb: forgeDecipherEcb, cmac: forgeCmac, retailMac: forgeRetailMac },
 ]
 
 /** Returns what both oracles compute; throws if they differ. */

@@ -21,12 +21,12 @@ export interface VaultPeer {
   readonly reports: readonly VaultReport[]
   /** How many connections it has made. */
   readonly connections: () => number
-  /** Every message that came after the hello. */
+  /** Every message that came after the hello, each with the bytes behind it as `packed`, in hex. */
   readonly replies: readonly any[]
-  /** Sends a request with an id of its own and gives the reply with that id. */
-  readonly ask: (operation: unknown, body: unknown) => Promise<any>
-  /** Sends any message. */
-  readonly send: (message: unknown) => void
+  /** Sends a request with an id of its own, and bytes behind it, and gives the reply with that id. */
+  readonly ask: (operation: unknown, body: unknown, packed?: Buffer) => Promise<any>
+  /** Sends any message, and bytes behind it. */
+  readonly send: (message: unknown, packed?: Buffer) => void
   /** Sends any bytes. */
   readonly write: (bytes: Buffer) => void
   /** Ends the connection from this side. */
@@ -58,14 +58,15 @@ export async function startVaultPeer(configPath: string): Promise<VaultPeer> {
     }
     socket = connected
     let greeted = false
-    channel = new Channel(connected, (message: any) => {
+    channel = new Channel(connected, (message: any, packed) => {
       if (!greeted) {
         greeted = true
         hello.resolve(message as Hello)
         return
       }
-      replies.push(message)
-      waiting.get(message.id)?.(message)
+      const reply = { ...message, packed: packed.toString('hex').toUpperCase() }
+      replies.push(reply)
+      waiting.get(message.id)?.(reply)
       waiting.delete(message.id)
     })
   })
@@ -104,7 +105,7 @@ export async function startVaultPeer(configPath: string): Promise<VaultPeer> {
     reports,
     connections: () => connections,
     replies,
-    ask: (operation, body) => {
+    ask: (operation, body, packed) => {
       const id = nextId++
       const reply = new Promise<any>((resolve, reject) => {
         const timer = setTimeout(() => reject(new Error(`no reply to ${String(operation)}`)), PATIENCE_MS)
@@ -113,10 +114,10 @@ export async function startVaultPeer(configPath: string): Promise<VaultPeer> {
           resolve(message)
         })
       })
-      channel.send({ id, operation, body })
+      channel.send({ id, operation, body }, packed)
       return reply
     },
-    send: (message) => channel.send(message as object),
+    send: (message, packed) => channel.send(message as object, packed),
     write: (bytes) => void socket.write(bytes),
     hangUp: () => socket.destroy(),
     exited,

@@ -1,6 +1,8 @@
 /** PIN block translation between zone keys. */
 import { Type } from 'typebox'
 import { Card, PinBlock, Zone } from '../../bridge/contract.ts'
+import { packBlocks } from '../../bridge/packed-blocks.ts'
+import { encodeHex } from '../../bytes.ts'
 import { ServiceError } from '../../errors.ts'
 import { allow, authorise } from '../authorisation.ts'
 import type { ApiInstance, RouteDeps } from '../api-instance.ts'
@@ -40,10 +42,10 @@ export function pinBlockRoutes(app: ApiInstance, { bridge, guarded }: RouteDeps)
       const attempt = { pan: card.pan, key: from.key, block: pinBlock }
       const made = (answer: { pinBlock: string }) => ({ key: to.key, block: answer.pinBlock })
       return guarded(request, reply, { ...attempt, made }, async () => {
-        const batch = { from, to, pans: [card.pan], pinBlocks: pinBlock }
-        const { rejected, pinBlocks, format, key } = await bridge.call('translatePinBlocks', batch)
+        const blocks = packBlocks([{ pan: card.pan, pinBlock }])
+        const { rejected, packed, format, key } = await bridge.call('translatePinBlocks', { from, to, ...blocks })
         if (rejected.length > 0) throw new ServiceError('ERR_PIN_BLOCK_INVALID')
-        return { pinBlock: pinBlocks, format, key }
+        return { pinBlock: encodeHex(packed), format, key }
       })
     },
   )

@@ -19,7 +19,8 @@ export interface NewToken {
 export function initToken(module: string, { label, pin, securityOfficerPin }: NewToken): void {
   const { lib, module: loaded } = loadModule(module)
   try {
-    lib.C_InitToken(loaded.getSlots(0, true).handle, securityOfficerPin, label)
+    // C_InitToken reads 32 bytes, blank padded (PKCS#11 5.5): behind a shorter text it would read on in our memory.
+    lib.C_InitToken(loaded.getSlots(0, true).handle, securityOfficerPin, label.padEnd(32))
     // SoftHSM gives an initialised token a slot of its own, so that the list is read again.
     const slot = loaded.getSlots(0, true).handle
     const session = lib.C_OpenSession(slot, pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION)

@@ -38,8 +38,8 @@ const DES_BLOCK_BYTES = 8
 const P256_BYTES = 32
 
 /**
- * A software token's cipher leaves its last block on the stack. The same call with zeros, from the same place, takes its
- * place, so that no clear PIN block stays there while the vault is idle.
+ * A software token's cipher leaves its last block on the stack. So every call ends with one block more, of zeros: what
+ * stays there while the vault is idle is no clear PIN block.
  */
 const ZEROS = Buffer.from(new ArrayBuffer(16))
 
@@ -117,15 +117,12 @@ export class Pkcs11Hsm implements Hsm {
 
   decipherBlocks(key: KeyEntry, blocks: Buffer, secrets: SecretScope): Promise<Buffer> {
     const handle = this.#handle(key, 'secret')
-    const clear = secrets.take(blocks.length)
+    const input = Buffer.concat([blocks, ZEROS.subarray(0, blockBytes(key))])
+    const clear = secrets.take(input.length)
     return this.#pool.withSession(async (session) => {
-      const decipher = (input: Buffer, out: Buffer): Buffer | Promise<Buffer> => {
-        this.#lib.C_DecryptInit(session, ecb(key.algorithm), handle)
-        return this.#decrypt(session, input, out, this.strategies.cipher)
-      }
-      const deciphered = await decipher(blocks, clear)
-      await decipher(ZEROS.subarray(0, blockBytes(key)), secrets.take(blockBytes(key)))
-      return this.#whole(deciphered, blocks.length)
+      this.#lib.C_DecryptInit(session, ecb(key.algorithm), handle)
+      const deciphered = await this.#decrypt(session, input, clear, this.strategies.cipher)
+      return this.#whole(deciphered, input.length).subarray(0, blocks.length)
     })
   }
 
@@ -191,15 +188,16 @@ export class Pkcs11Hsm implements Hsm {
     const handle = this.#handle(key, role)
     const mechanism = role === 'retail-cbc' ? TDEA_CBC_ZERO_IV : ecb(key.algorithm)
     return this.#pool.withSession(async (session) => {
-      const encipher = (input: Buffer, target: Buffer): Buffer | Promise<Buffer> => {
-        this.#lib.C_EncryptInit(session, mechanism, handle)
-        return this.strategies.cipher === 'async'
-          ? this.#lib.C_EncryptAsync(session, input, target)
-          : this.#lib.C_Encrypt(session, input, target)
-      }
-      const enciphered = await encipher(clear, out)
-      await encipher(ZEROS.subarray(0, blockBytes(key)), Buffer.alloc(blockBytes(key)))
-      return this.#whole(enciphered, clear.length)
+      using secrets = new SecretScope()
+      const input = secrets.take(clear.length + blockBytes(key))
+      input.set(clear)
+      const target = Buffer.alloc(input.length)
+      this.#lib.C_EncryptInit(session, mechanism, handle)
+      const enciphered = await (this.strategies.cipher === 'async'
+        ? this.#lib.C_EncryptAsync(session, input, target)
+        : this.#lib.C_Encrypt(session, input, target))
+      this.#whole(enciphered, input.length).copy(out)
+      return out
     })
   }
 

@@ -11,13 +11,13 @@ import type { D1Profile, KeyEntry } from '../../config/schema.ts'
 import { ServiceError } from '../../errors.ts'
 import { keyRef, type ProfiledKey } from '../../hsm/key-catalogue.ts'
 import { translationVerdict } from '../../pin/translation-policy.ts'
-import type { Pan } from '../../pin/pan.ts'
+import type { Pan } from '../../pan.ts'
 import type { ClearPin } from '../../pin/pin.ts'
-import type { PinBlockFormat } from '../../pin/pin-block.ts'
 import { SecretScope } from '../../secret.ts'
-import { decipherPin, decodePin, encodePin, layoutOf, panOf } from '../clear-pin.ts'
+import { decipherPin, decodePin, encipherPin, encodePin, layoutOf, panOf } from '../clear-pin.ts'
 import type { VaultContext } from '../context.ts'
 import { addressJwe, openJwe } from '../open-jwe.ts'
+import type { PinBlockZone } from '../pin-block-cipher.ts'
 import { issueMac, issuePrw, requestInputs, verifies } from '../profiled-mac.ts'
 import { readSetPinPayload, type SetPinPayload } from '../set-pin-payload.ts'
 
@@ -45,6 +45,8 @@ export async function openSetPin(context: VaultContext, request: Request): Promi
     source.type === '3DES_SECCOS'
       ? await verifySeccos(context, source, payload, request, pan, secrets)
       : await readIso0(context, source, payload, pan, secrets)
+  // After MAC and PRW: before them, a refusal would tell about a Seccos block that whoever calls could have altered.
+  if (context.isWeakPin(clearPin)) throw new ServiceError('ERR_PIN_REFUSED')
   return {
     ...(await release(context, target, clearPin, request, pan, secrets)),
     ...(source.type === '3DES_SECCOS' && { verified: { prw: true, mac: true } }),
@@ -82,7 +84,7 @@ function sourceOf({ catalogue }: VaultContext, request: Request, profile: D1Prof
 
 /** Where the PIN goes, with the keys that the request names. */
 interface Target {
-  readonly zone?: { readonly key: KeyEntry; readonly layout: PinBlockFormat; readonly format: Zone['format'] }
+  readonly zone?: PinBlockZone & { readonly format: Zone['format'] }
   readonly prwKey?: ProfiledKey
   readonly macKey?: ProfiledKey
 }
@@ -146,7 +148,7 @@ async function release(
 ): Promise<AnswerOf<'openSetPin'>> {
   const inputs = requestInputs(request.card, request.change)
   const outgoing =
-    zone && (await hsm.encipherBlocks(zone.key, await encodePin(hsm, clearPin, zone.layout, pan, secrets)))
+    zone && (await encipherPin(hsm, zone, await encodePin(hsm, clearPin, zone.layout, pan, secrets), pan))
   const prw = prwKey && (await issuePrw(hsm, prwKey, clearPin, inputs))
   const macInputs = {
     ...inputs,

@@ -1,13 +1,17 @@
 /** Translates PIN blocks from one zone key and format to another: one decipher call and one encipher call for all of them. */
-import type { AnswerOf, RequestOf } from '../../bridge/contract.ts'
-import { decodeHex, encodeHex } from '../../bytes.ts'
+import type { AnswerOf, RequestOf, RowPrw } from '../../bridge/contract.ts'
 import { ServiceError } from '../../errors.ts'
-import { keyRef } from '../../hsm/key-catalogue.ts'
+import { keyRef, type ProfiledKey } from '../../hsm/key-catalogue.ts'
+import { PAN_BYTES, panDigits, panText, type Pan } from '../../pan.ts'
+import { MAX_PIN_DIGITS, type ClearPin } from '../../pin/pin.ts'
 import { translationVerdict } from '../../pin/translation-policy.ts'
-import { MAX_PIN_DIGITS } from '../../pin/pin.ts'
 import { SecretScope } from '../../secret.ts'
-import { encodePin, layoutOf, panOf } from '../clear-pin.ts'
+import { layoutOf } from '../clear-pin.ts'
 import type { VaultContext } from '../context.ts'
+import { decipherPinBlocks, encipherPinBlocks, type PinBlockZone } from '../pin-block-cipher.ts'
+import { issuePrw, requestInputs } from '../profiled-mac.ts'
+
+type Request = RequestOf<'translatePinBlocks'>
 
 /**
  * Translates one or more PIN blocks, each with its own PAN, between one pair of keys.
@@ -16,35 +20,122 @@ import type { VaultContext } from '../context.ts'
  * client may translate to or from SECCOS is checked by the gateway; whether any may, the keys and the matrix are checked here.
  */
 export async function translatePinBlocks(
-  { hsm, catalogue, seccosTranslation }: VaultContext,
-  request: RequestOf<'translatePinBlocks'>,
+  context: VaultContext,
+  request: Request,
 ): Promise<AnswerOf<'translatePinBlocks'>> {
-  const { from, to, pans } = request
+  const { from, to, prwKey } = keysOf(context, request)
+  const { hsm } = context
+  const { items, packed } = request
+  if (packed.length !== items * (PAN_BYTES + from.layout.blockBytes)) throw new ServiceError('ERR_REQUEST_INVALID')
+  const pans = packed.subarray(0, items * PAN_BYTES)
+
+  using secrets = new SecretScope()
+  const clear = await decipherPinBlocks(hsm, from, packed.subarray(pans.length), pans, secrets)
+  const fills = secrets.take(items * to.layout.fillBytes)
+  if (fills.length > 0) await hsm.fillRandom(fills)
+
+  // One place for each that every row passes through: a view of its own for every row would cost more than all the rest.
+  const pan = Buffer.alloc(PAN_BYTES) as Uint8Array as Pan
+  const clearBlock = secrets.take(from.layout.blockBytes)
+  const pin = secrets.take(MAX_PIN_DIGITS)
+  const fill = secrets.take(to.layout.fillBytes)
+  const target = secrets.take(to.layout.blockBytes)
+
+  const outgoing = secrets.take(items * to.layout.blockBytes)
+  const outgoingPans = Buffer.alloc(pans.length)
+  const rejected: number[] = []
+  const prws: (RowPrw | null)[] = []
+  let valid = 0
+  for (let i = 0; i < items; i++) {
+    read(pan, pans, i)
+    if (panDigits(pan) === 0) throw new ServiceError('ERR_REQUEST_INVALID')
+    read(clearBlock, clear, i)
+    const pinDigits = from.layout.decode({ pinBlock: clearBlock, pan }, pin)
+    if (prwKey) prws.push(pinDigits === 0 ? null : await rowPrw(context, prwKey, { pin, pinDigits }, pan, request, i))
+    if (pinDigits === 0) {
+      rejected.push(i)
+      continue
+    }
+    read(fill, fills, i)
+    to.layout.encode({ pin, pinDigits, pan, fill }, target)
+    write(target, outgoing, valid)
+    write(pan, outgoingPans, valid)
+    valid++
+  }
+  const answer = { format: request.to.format, key: keyRef(to.key), rejected, ...(prwKey && { prws }) }
+  if (request.checkOnly || valid === 0) return { ...answer, packed: Buffer.alloc(items * to.layout.blockBytes) }
+  const enciphered = await encipherPinBlocks(
+    hsm,
+    to,
+    outgoing.subarray(0, valid * to.layout.blockBytes),
+    outgoingPans.subarray(0, valid * PAN_BYTES),
+  )
+  return { ...answer, packed: withGaps(enciphered, rejected, items, to.layout.blockBytes) }
+}
+
+interface Keys {
+  readonly from: PinBlockZone
+  readonly to: PinBlockZone
+  readonly prwKey: ProfiledKey | undefined
+}
+
+/** The keys of a request, once the policy permits it; everything here comes before the HSM. */
+function keysOf({ catalogue, seccosTranslation }: VaultContext, { from, to, items, prw }: Request): Keys {
   const verdict = translationVerdict(from.format, to.format)
   if (verdict === 'forbidden' || (verdict === 'seccos-grant' && !seccosTranslation)) {
     throw new ServiceError('ERR_TRANSLATION_FORBIDDEN')
   }
-  const fromKey = catalogue.zoneKey(from, 'in')
-  const toKey = catalogue.zoneKey(to, 'out')
-  const fromLayout = layoutOf(from.format)
-  const toLayout = layoutOf(to.format)
-  const blocks = decodeHex(request.pinBlocks)
-  if (blocks?.length !== pans.length * fromLayout.blockBytes) throw new ServiceError('ERR_REQUEST_INVALID')
-
-  using secrets = new SecretScope()
-  const clear = await hsm.decipherBlocks(fromKey, blocks, secrets)
-  const outgoing = secrets.take(pans.length * toLayout.blockBytes)
-  const pin = secrets.take(MAX_PIN_DIGITS)
-  const rejected: number[] = []
-  for (const [i, panText] of pans.entries()) {
-    const pan = panOf(panText)
-    const clearBlock = clear.subarray(i * fromLayout.blockBytes, (i + 1) * fromLayout.blockBytes)
-    const pinDigits = fromLayout.decode({ pinBlock: clearBlock, pan }, pin)
-    if (pinDigits === 0) rejected.push(i)
-    else (await encodePin(hsm, { pin, pinDigits }, toLayout, pan, secrets)).copy(outgoing, i * toLayout.blockBytes)
+  const keys = {
+    from: { key: catalogue.zoneKey(from, 'in'), layout: layoutOf(from.format) },
+    to: { key: catalogue.zoneKey(to, 'out'), layout: layoutOf(to.format) },
+    prwKey: prw && catalogue.profiledKey(prw.key, 'prw', 'generate'),
   }
-  const enciphered = await hsm.encipherBlocks(toKey, outgoing)
-  // A rejected place was enciphered as zeros, which would give a known answer under the key.
-  for (const i of rejected) enciphered.fill(0, i * toLayout.blockBytes, (i + 1) * toLayout.blockBytes)
-  return { format: to.format, key: keyRef(toKey), pinBlocks: encodeHex(enciphered), rejected }
+  if (prw && prw.cards.length !== items) throw new ServiceError('ERR_REQUEST_INVALID')
+  return keys
+}
+
+/** A row's PRW; null if the row lacks a field that the profile needs, or one does not fit its encoding. */
+async function rowPrw(
+  { hsm }: VaultContext,
+  prwKey: ProfiledKey,
+  clearPin: ClearPin,
+  pan: Pan,
+  { prw }: Request,
+  row: number,
+): Promise<RowPrw | null> {
+  const { counter, ...card } = prw?.cards[row] ?? {}
+  const inputs = requestInputs({ pan: panText(pan), ...card }, counter === undefined ? undefined : { counter })
+  try {
+    const { value, randomNumber } = await issuePrw(hsm, prwKey, clearPin, inputs)
+    return { value, ...(randomNumber !== undefined && { randomNumber }) }
+  } catch (error) {
+    if (error instanceof ServiceError && error.code === 'ERR_REQUEST_INVALID') return null
+    throw error
+  }
+}
+
+/** Copies row `row` of `rows` into `place`, a row long. */
+function read(place: Uint8Array, rows: Uint8Array, row: number): void {
+  for (let i = 0, from = row * place.length; i < place.length; i++) place[i] = rows[from + i]!
+}
+
+/** Copies `place`, a row long, to row `row` of `rows`. */
+function write(place: Uint8Array, rows: Uint8Array, row: number): void {
+  for (let i = 0, to = row * place.length; i < place.length; i++) rows[to + i] = place[i]!
+}
+
+/** The blocks of all items: those that were enciphered in their order, and zeros where one was rejected. */
+function withGaps(enciphered: Buffer, rejected: readonly number[], items: number, blockBytes: number): Buffer {
+  if (rejected.length === 0) return enciphered
+  const blocks = Buffer.alloc(items * blockBytes)
+  let from = 0
+  let next = 0
+  for (let i = 0; i < items; i++) {
+    if (rejected[next] === i) next++
+    else {
+      enciphered.copy(blocks, i * blockBytes, from, from + blockBytes)
+      from += blockBytes
+    }
+  }
+  return blocks
 }

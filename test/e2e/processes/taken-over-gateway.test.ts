@@ -19,6 +19,20 @@ const CHANGE: PinChange = {
 const ISO_0_IN = { key: 'zpk-in', format: 'ISO-0' }
 const ISO_0_OUT = { key: 'zpk-out', format: 'ISO-0' }
 
+/** PIN blocks and their PANs as bytes: PANs of 20 digits in BCD, filled with 0 to the left, then the blocks. */
+function pack(items: readonly { pan: string; block: string }[]): Buffer {
+  const pans = items.map(({ pan }) => pan.padStart(20, '0'))
+  return Buffer.from([...pans, ...items.map(({ block }) => block)].join(''), 'hex')
+}
+
+/** A frame of the bridge: its length, the JSON's length, JSON, packed bytes. */
+function frame(json: string, packed: Buffer = Buffer.alloc(0)): Buffer {
+  const head = Buffer.alloc(8)
+  head.writeUInt32BE(4 + Buffer.byteLength(json) + packed.length)
+  head.writeUInt32BE(Buffer.byteLength(json), 4)
+  return Buffer.concat([head, Buffer.from(json), packed])
+}
+
 const folder = temporaryFolder()
 let setUp: DevelopmentSetUp
 const value = (id: string) => setUp.keys.find((key) => key.id === id)!.value!
@@ -54,7 +68,11 @@ describe('a vault under a gateway that was taken over', () => {
     await vault.end()
   })
 
-  const translate = (over: object = {}) => ({ from: ISO_0_IN, to: ISO_0_OUT, pans: [PAN], pinBlocks: block, ...over })
+  const translate = (over: object = {}) => ({ from: ISO_0_IN, to: ISO_0_OUT, items: 1, ...over })
+  const ask = (operation: unknown, body: unknown, packed = operation === 'translatePinBlocks' ? one() : undefined) =>
+    vault.ask(operation, body, packed)
+  /** The bytes of `translate()`. */
+  const one = () => pack([{ pan: PAN, block }])
   const prw = (over: object = {}) => ({
     pinBlock: block,
     from: ISO_0_IN,
@@ -100,21 +118,22 @@ describe('a vault under a gateway that was taken over', () => {
     )
 
   /** A refusal is an id and a code: it releases nothing. */
-  async function expectRefusal(operation: unknown, body: unknown, code: string): Promise<void> {
-    const reply = await vault.ask(operation, body)
+  async function expectRefusal(operation: unknown, body: unknown, code: string, packed?: Buffer): Promise<void> {
+    const reply = await ask(operation, body, packed)
     const { id, detail, ...rest } = reply
     expect(typeof id).toBe('number')
     expect(detail).toBeUndefined()
-    expect(rest).toEqual({ code })
+    expect(rest).toEqual({ code, packed: '' })
   }
 
   describe('does what its configuration allows', () => {
     it('translates, makes and checks PRWs, opens and seals', async () => {
-      const translated = await vault.ask('translatePinBlocks', translate())
-      expect(translated.answer.pinBlocks).toBe(tdea(value('zpk-out'), iso0Block(PIN, PAN)))
+      const translated = await ask('translatePinBlocks', translate())
+      expect(translated.packed).toBe(tdea(value('zpk-out'), iso0Block(PIN, PAN)))
+      expect(Object.keys(translated.answer).sort()).toEqual(['format', 'key', 'rejected'])
       const made = await vault.ask('generatePrw', prw())
       expect((await vault.ask('verifyPrw', prw({ prw: made.answer.prw }))).answer).toEqual({ verified: true })
-      expect((await vault.ask('openSetPin', await set())).answer.pinBlock).toBe(translated.answer.pinBlocks)
+      expect((await vault.ask('openSetPin', await set())).answer.pinBlock).toBe(translated.packed)
       expect((await vault.ask('openSetPin', await setSeccos())).answer.verified).toEqual({ prw: true, mac: true })
       const sealed = (await vault.ask('sealGetPin', get())).answer.encryptedPinBlock
       expect(await openPin(sealed, setUp.recipients[0]!.privateJwk as JWK, PAN)).toBe(PIN)
@@ -340,8 +359,12 @@ describe('a vault under a gateway that was taken over', () => {
     })
 
     it('takes no missing, unknown or mistyped member', async () => {
-      for (const body of [undefined, null, 7, 'x', [], {}, [translate()]])
+      for (const body of [undefined, null, 7, 'x', [], {}, [translate()]]) {
         await expectRefusal('translatePinBlocks', body, INVALID)
+      }
+      for (const items of [0, -1, 1.5, '1', [1]]) {
+        await expectRefusal('translatePinBlocks', translate({ items }), INVALID)
+      }
       for (const member of Object.keys(translate())) {
         await expectRefusal('translatePinBlocks', translate({ [member]: undefined }), INVALID)
         for (const wrong of [null, 7, true, {}, { length: 1 }]) {
@@ -361,40 +384,133 @@ describe('a vault under a gateway that was taken over', () => {
 
     it('takes no member that is called __proto__', async () => {
       const text = JSON.stringify(translate()).replace('{', '{"__proto__":{"from":{"key":"zpk-in","format":"ISO-0"}},')
-      await expectRefusal('translatePinBlocks', undefined, INVALID)
-      const frame = (message: string) => {
-        const head = Buffer.alloc(4)
-        head.writeUInt32BE(Buffer.byteLength(message))
-        return Buffer.concat([head, Buffer.from(message)])
-      }
       for (const [id, body] of [
         [900_001, text],
         [900_002, '{"__proto__":{}}'],
       ] as const) {
-        vault.write(frame(`{"id":${id},"operation":"translatePinBlocks","body":${body}}`))
-        await expect.poll(() => vault.replies.find((reply) => reply.id === id)).toEqual({ id, code: INVALID })
+        vault.write(frame(`{"id":${id},"operation":"translatePinBlocks","body":${body}}`, one()))
+        await expect
+          .poll(() => vault.replies.find((reply) => reply.id === id))
+          .toEqual({ id, code: INVALID, packed: '' })
       }
     })
 
-    it('takes at most 10 000 PIN blocks, and as many PANs as blocks', async () => {
-      const many = (blocks: number, pans = blocks) =>
-        translate({ pans: Array(pans).fill(PAN), pinBlocks: block.repeat(blocks) })
-      await expectRefusal('translatePinBlocks', many(10_001), INVALID)
-      await expectRefusal('translatePinBlocks', many(2, 1), INVALID)
-      await expectRefusal('translatePinBlocks', many(1, 2), INVALID)
-      await expectRefusal('translatePinBlocks', translate({ pans: [] }), INVALID)
-      const { answer } = await vault.ask('translatePinBlocks', many(10_000))
-      expect(answer.pinBlocks).toBe(tdea(value('zpk-out'), iso0Block(PIN, PAN)).repeat(10_000))
+    it('takes at most 10 000 PIN blocks', async () => {
+      const many = (items: number) => pack(Array<{ pan: string; block: string }>(items).fill({ pan: PAN, block }))
+      await expectRefusal('translatePinBlocks', translate({ items: 10_001 }), INVALID, many(10_001))
+      const { answer, packed } = await ask('translatePinBlocks', translate({ items: 10_000 }), many(10_000))
+      expect(packed).toBe(tdea(value('zpk-out'), iso0Block(PIN, PAN)).repeat(10_000))
       expect(answer.rejected).toEqual([])
     })
 
+    it('takes the bytes of its items, no fewer and no more', async () => {
+      const [pan, whole] = [one().subarray(0, 10), one()]
+      const two = pack(Array(2).fill({ pan: PAN, block }))
+      const wide = pack([{ pan: PAN, block: block + block }])
+      for (const [items, packed] of [
+        [1, Buffer.alloc(0)],
+        [1, pan],
+        [1, whole.subarray(0, -1)],
+        [1, whole.subarray(1)],
+        [1, Buffer.concat([whole, Buffer.alloc(1)])],
+        [1, two],
+        [1, wide],
+        [2, whole],
+        [2, Buffer.concat([pan, pan, Buffer.from(block, 'hex')])],
+        [2, two.subarray(0, -1)],
+        [2, Buffer.concat([two, pan])],
+        [2, wide],
+        [10_000, whole],
+      ] as const) {
+        await expectRefusal('translatePinBlocks', translate({ items }), INVALID, packed)
+        await expectRefusal('translatePinBlocks', translate({ items, checkOnly: true }), INVALID, packed)
+      }
+      await expectRefusal('translatePinBlocks', translate({ packed: whole.toString('hex') }), INVALID, Buffer.alloc(0))
+      await expectRefusal('translatePinBlocks', translate({ pinBlocks: block, pans: [PAN] }), INVALID)
+      const aes = { from: { key: 'zpk-aes', format: 'ISO-4' } }
+      for (const packed of [whole, two]) await expectRefusal('translatePinBlocks', translate(aes), INVALID, packed)
+    })
+
+    it('takes PANs of 12 to 19 decimal digits, all of them or none of the batch', async () => {
+      const good = { pan: PAN, block }
+      for (const pan of [
+        '',
+        '41234567890',
+        '41234567890123456789',
+        '99999999999999999999',
+        ...['A', 'B', 'C', 'D', 'E', 'F'].map((nibble) => `41234567890123${nibble}5`),
+        'A123456789012345',
+        'F'.repeat(20),
+        `F000${PAN}`,
+        `${PAN.slice(0, -1)}F`,
+      ]) {
+        const bad = { pan, block }
+        await expectRefusal('translatePinBlocks', translate(), INVALID, pack([bad]))
+        await expectRefusal('translatePinBlocks', translate({ checkOnly: true }), INVALID, pack([bad]))
+        for (const items of [
+          [bad, good, good],
+          [good, bad, good],
+          [good, good, bad],
+        ]) {
+          await expectRefusal('translatePinBlocks', translate({ items: 3 }), INVALID, pack(items))
+        }
+      }
+      for (const pan of ['412345678901', '4123456789012345678']) {
+        const clear = iso0Block(PIN, pan)
+        const packed = pack([{ pan, block: tdea(value('zpk-in'), clear) }])
+        expect((await ask('translatePinBlocks', translate(), packed)).packed).toBe(tdea(value('zpk-out'), clear))
+      }
+    })
+
     it('gives nothing of a block that does not decode, in a batch or alone', async () => {
-      const pinBlocks = `${block}${'00'.repeat(8)}${block}`
-      const { answer } = await vault.ask('translatePinBlocks', translate({ pans: [PAN, PAN, PAN], pinBlocks }))
-      expect(answer.rejected).toEqual([1])
-      expect(answer.pinBlocks.slice(16, 32)).toBe('0'.repeat(16))
+      const bad = [
+        { pan: PAN, block: '00'.repeat(8) },
+        { pan: '4123456789099999', block },
+      ]
+      for (const [i, wrong] of bad.entries()) {
+        const packed = pack([{ pan: PAN, block }, wrong, { pan: PAN, block }])
+        const { answer, packed: blocks } = await ask('translatePinBlocks', translate({ items: 3 }), packed)
+        expect([i, answer.rejected]).toEqual([i, [1]])
+        const right = tdea(value('zpk-out'), iso0Block(PIN, PAN))
+        expect(blocks).toBe(`${right}${'0'.repeat(16)}${right}`)
+        const alone = await ask('translatePinBlocks', translate(), pack([wrong]))
+        expect([alone.answer.rejected, alone.packed]).toEqual([[0], '0'.repeat(16)])
+      }
       await expectRefusal('generatePrw', prw({ card: { pan: '4123456789099999' } }), 'ERR_PIN_BLOCK_INVALID')
       await expectRefusal('sealGetPin', get({ pinBlock: randomBytes(8).toString('hex') }), 'ERR_PIN_BLOCK_INVALID')
+    })
+
+    it('checks blocks by the same rules, and gives no block for it', async () => {
+      const items = [
+        { pan: PAN, block },
+        { pan: PAN, block: '00'.repeat(8) },
+      ]
+      const reply = await ask('translatePinBlocks', translate({ items: 2, checkOnly: true }), pack(items))
+      expect(reply.answer).toMatchObject({ format: 'ISO-0', key: { id: 'zpk-out' }, rejected: [1] })
+      expect(reply.packed).toBe('0'.repeat(32))
+      for (const over of [{ from: { key: 'prw', format: 'ISO-0' } }, { to: { key: 'zpk-in', format: 'ISO-0' } }]) {
+        await expectRefusal('translatePinBlocks', translate({ ...over, checkOnly: true }), 'ERR_KEY_USE_FORBIDDEN')
+      }
+      const toIso1 = translate({ to: { key: 'zpk-out', format: 'ISO-1' }, checkOnly: true })
+      await expectRefusal('translatePinBlocks', toIso1, 'ERR_TRANSLATION_FORBIDDEN')
+    })
+
+    it('makes PRWs beside blocks of a batch, for as many cards as items, by a key for it', async () => {
+      const card = { panSequenceNumber: '01', counter: '0003' }
+      const issued = (cards: unknown, over: object = {}) => translate({ items: 2, prw: { key: 'prw', cards, ...over } })
+      const packed = pack(Array(2).fill({ pan: PAN, block }))
+      for (const cards of [[], [card], [card, card, card], [card, null], [card, { ...card, more: 1 }], {}, undefined]) {
+        await expectRefusal('translatePinBlocks', issued(cards), INVALID, packed)
+      }
+      await expectRefusal('translatePinBlocks', issued([card, card], { more: 1 }), INVALID, packed)
+      for (const key of ['pin-mac', 'zpk-out', 'zpk-in', 'jwe-ec', 'prw-aes', 'nobody', '__proto__']) {
+        await expectRefusal('translatePinBlocks', issued([card, card], { key }), 'ERR_KEY_USE_FORBIDDEN', packed)
+      }
+      const made = (await ask('generatePrw', prw())).answer.prw as string
+      // The second lacks the counter, which this profile needs.
+      const reply = await ask('translatePinBlocks', issued([card, { panSequenceNumber: '01' }]), packed)
+      expect(reply.answer.prws).toEqual([{ value: made }, null])
+      expect(reply.packed).toBe(tdea(value('zpk-out'), iso0Block(PIN, PAN)).repeat(2))
     })
   })
 
@@ -402,14 +518,15 @@ describe('a vault under a gateway that was taken over', () => {
     const asked = Array.from({ length: 500 }, (_, n) => {
       const { pan, pin } = cardAndPin(n)
       const clear = iso0Block(pin, pan)
-      const body = translate({ pans: [pan], pinBlocks: tdea(value('zpk-in'), clear) })
-      return vault
-        .ask('translatePinBlocks', body)
-        .then(({ answer }) => [answer.pinBlocks, tdea(value('zpk-out'), clear)])
+      const packed = pack([{ pan, block: tdea(value('zpk-in'), clear) }])
+      return ask('translatePinBlocks', translate(), packed).then((reply) => [
+        reply.packed,
+        tdea(value('zpk-out'), clear),
+      ])
     })
     for (const [given, expected] of await Promise.all(asked)) expect(given).toBe(expected)
     for (const id of [-1, 0.5, 9e15, 0]) {
-      vault.send({ id, operation: 'translatePinBlocks', body: translate() })
+      vault.send({ id, operation: 'translatePinBlocks', body: translate() }, one())
       await expect.poll(() => vault.replies.find((reply) => reply.id === id)?.answer?.format).toBe('ISO-0')
     }
   })
@@ -426,13 +543,16 @@ describe('a vault under a gateway that was taken over', () => {
 
 describe('a vault whose gateway talks nonsense', () => {
   it.each([
-    ['a frame that is no JSON', Buffer.from('\0\0\0\x05hello', 'latin1')],
+    ['a frame that is no JSON', frame('hello')],
     ['a frame of no bytes', Buffer.alloc(4)],
+    ['a frame without JSON', frame('', Buffer.from('hello'))],
+    ['JSON that ends behind its frame', Buffer.from('\0\0\0\x06\0\0\0\x03{}', 'latin1')],
     ['a frame of 2 MiB and a byte', Buffer.from('00200001', 'hex')],
     ['a frame of 4 GiB', Buffer.from('ffffffff7b7d', 'hex')],
     ['the start of an HTTP request', Buffer.from('GET / HTTP/1.1\r\n\r\n')],
-    ['null', Buffer.from('\0\0\0\x04null', 'latin1')],
-    ['a message without an id', Buffer.from('\0\0\0\x1b{"operation":"generateMac"}', 'latin1')],
+    ['null', frame('null')],
+    ['a message without an id', frame('{"operation":"generateMac"}')],
+    ['a message without an id, and bytes behind it', frame('{"operation":"translatePinBlocks"}', randomBytes(18))],
   ])('exits and does not come back: %s', async (_name, bytes) => {
     const vault = await startVaultPeer(setUp.config)
     try {
@@ -448,7 +568,7 @@ describe('a vault whose gateway talks nonsense', () => {
   it('exits when the connection ends, in the middle of a frame too', async () => {
     const vault = await startVaultPeer(setUp.config)
     try {
-      vault.write(Buffer.from('\0\0\x10\0{"id":1,', 'latin1'))
+      vault.write(frame('{"id":1,"operation":"generateMac"}', Buffer.alloc(100)).subarray(0, -1))
       vault.hangUp()
       expect(await vault.exited).toEqual({ code: 0, signal: null })
       expect(vault.connections()).toBe(1)

@@ -1,87 +1,25 @@
-import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { connect, createServer, type Server, type Socket } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { Channel } from '../../../src/bridge/channel.ts'
+import { afterEach, describe, expect, it } from 'vitest'
 import type { ServiceError } from '../../../src/errors.ts'
-import { VaultPool } from '../../../src/bridge/vault-pool.ts'
-
-const LIMITS = { hsmMs: 2000, queue: 10_000, inFlightPerVault: 8 }
-
-/** A vault of the test: answers what `answer` says, or nothing. */
-interface FakeVault {
-  readonly socket: Socket
-  readonly channel: Channel
-  readonly received: any[]
-  readonly closed: Promise<void>
-}
+import type { PoolLimits, VaultPool } from '../../../src/bridge/vault-pool.ts'
+import { newSecret, openPool, type FakeVault, type Message, type PoolHarness } from './pool-harness.ts'
 
 describe('VaultPool', () => {
-  let folder: string
-  let server: Server
+  let harness: PoolHarness
   let pool: VaultPool
   let ready: number[]
   let overdue: number[]
-  let sockets: Socket[]
+  let dial: PoolHarness['dial']
+  let serve: PoolHarness['serve']
+  afterEach(() => harness.close())
 
-  beforeEach(() => {
-    folder = mkdtempSync(join(tmpdir(), 'vault-pool-'))
-    sockets = []
-  })
-  afterEach(async () => {
-    for (const socket of sockets) socket.destroy()
-    await new Promise((resolve) => server.close(resolve))
-    rmSync(folder, { recursive: true })
-  })
-
-  async function open(limits: Partial<typeof LIMITS> = {}): Promise<void> {
-    ready = []
-    overdue = []
-    pool = new VaultPool(
-      { ...LIMITS, ...limits },
-      { onReady: (id) => ready.push(id), onOverdue: (id) => overdue.push(id) },
-    )
-    server = createServer((socket) => {
-      sockets.push(socket)
-      pool.connect(socket)
-    })
-    await new Promise<void>((resolve) => server.listen(join(folder, 'bridge.sock'), resolve))
-  }
-
-  function dial(answer: (message: any, vault: FakeVault) => void = () => {}): FakeVault {
-    const socket = connect(join(folder, 'bridge.sock'))
-    sockets.push(socket)
-    const received: any[] = []
-    const channel = new Channel(socket, (message) => {
-      received.push(message)
-      answer(message, vault)
-    })
-    const vault: FakeVault = {
-      socket,
-      channel,
-      received,
-      closed: new Promise((resolve) => socket.once('close', () => resolve())),
-    }
-    return vault
-  }
-
-  const newSecret = () => randomBytes(32).toString('hex')
-
-  /** Admits and connects a vault, and waits until it serves. */
-  async function serve(id: number, answer?: (message: any, vault: FakeVault) => void): Promise<FakeVault> {
-    const secret = newSecret()
-    pool.admit(id, secret)
-    const vault = dial(answer)
-    vault.channel.send({ vault: id, secret, publicKeys: [{ kid: `of-${id}` }] })
-    await expect.poll(() => ready.includes(id)).toBe(true)
-    return vault
+  async function open(limits: Partial<PoolLimits> = {}): Promise<void> {
+    harness = await openPool(limits)
+    ;({ pool, ready, overdue, dial, serve } = harness)
   }
 
   const call = (n: number | string) => pool.call('generateMac', { key: String(n), pinBlock: '00' })
-  const echo = (message: any, vault: FakeVault) =>
+  const echo = (message: Message, vault: FakeVault) =>
     vault.channel.send({ id: message.id, answer: { mac: message.body.key, profile: 'p', key: {} } })
   const settled = (promise: Promise<any>) =>
     promise.then(
@@ -116,9 +54,10 @@ describe('VaultPool', () => {
       }
       for (const text of ['null', '7', '"x"', '{']) {
         const vault = dial()
-        const frame = Buffer.alloc(4 + text.length)
-        frame.writeUInt32BE(text.length)
-        frame.write(text, 4)
+        const frame = Buffer.alloc(8 + text.length)
+        frame.writeUInt32BE(4 + text.length)
+        frame.writeUInt32BE(text.length, 4)
+        frame.write(text, 8)
         vault.socket.write(frame)
         await vault.closed
       }
@@ -150,6 +89,21 @@ describe('VaultPool', () => {
       expect(ready).toEqual([1])
     })
 
+    it('nobody behind a hello that was refused, on the same connection', async () => {
+      await open()
+      const secret = newSecret()
+      pool.admit(1, secret)
+      const vault = dial()
+      vault.channel.send({ vault: 1, secret: newSecret(), publicKeys: [] })
+      vault.channel.send({ vault: 1, secret, publicKeys: [] })
+      await vault.closed
+      expect([pool.ready, ready]).toEqual([false, []])
+      // And the secret, which came too late to be looked at, is still good.
+      const second = dial()
+      second.channel.send({ vault: 1, secret, publicKeys: [] })
+      await expect.poll(() => pool.ready).toBe(true)
+    })
+
     it('nobody who says nothing for five seconds', async () => {
       await open()
       const silent = dial()
@@ -162,7 +116,7 @@ describe('VaultPool', () => {
 
   it('gives 5 000 concurrent calls over three vaults with random delays each its own answer', async () => {
     await open()
-    const slow = (message: any, vault: FakeVault) => void sleep(Math.random() * 4).then(() => echo(message, vault))
+    const slow = (message: Message, vault: FakeVault) => void sleep(Math.random() * 4).then(() => echo(message, vault))
     const vaults = await Promise.all([1, 2, 3].map((id) => serve(id, slow)))
     const answers = await Promise.all(Array.from({ length: 5000 }, (_, n) => settled(call(n))))
     expect(answers).toEqual(Array.from({ length: 5000 }, (_, n) => String(n)))
@@ -193,7 +147,7 @@ describe('VaultPool', () => {
     const asked = settled(call('mine'))
     await expect.poll(() => first.received.length).toBe(1)
     const second = await serve(2)
-    const { id } = first.received[0]
+    const { id } = first.received[0]!
     second.channel.send({ id, answer: { mac: 'stolen' } })
     second.channel.send({ id: 999, answer: { mac: 'nobody asked' } })
     await sleep(50)
@@ -210,6 +164,18 @@ describe('VaultPool', () => {
     expect(await settled(call('constructor'))).toBe('ERR_INTERNAL')
     expect(await settled(call('4711'))).toBe('ERR_INTERNAL')
   })
+
+  it.each(['null', '7', '"x"', '[]', '{}'])(
+    'ends or ignores a vault that replies %s, and hangs nobody',
+    async (text) => {
+      await open({ hsmMs: 200 })
+      const vault = await serve(1)
+      const asked = settled(call('x'))
+      vault.channel.send(JSON.parse(text) as object)
+      expect(await asked).toBe('ERR_HSM_UNAVAILABLE')
+      await vault.closed
+    },
+  )
 
   it('ends a vault that talks nonsense, and answers what it held ERR_HSM_UNAVAILABLE', async () => {
     await open()
@@ -272,7 +238,7 @@ describe('VaultPool', () => {
     expect(later).toEqual(Array.from({ length: 50 }, (_, n) => String(n)))
     expect([old.received.length, fresh.received.length]).toEqual([1, 50])
     expect(pool.vaults).toContainEqual({ id: 1, state: 'draining', inFlight: 1 })
-    echo(old.received[0], old)
+    echo(old.received[0]!, old)
     expect(await held).toBe('held')
     await old.closed
     await expect.poll(() => pool.vaults.map(({ id }) => id)).toEqual([2])

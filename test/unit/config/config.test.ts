@@ -127,8 +127,8 @@ describe('gatewayConfig', () => {
 describe('vaultConfig', () => {
   it('holds nothing of the network and the callers', () => {
     const config = load()
-    const { environment, hsm, keys, profiles, d1, logLevel } = config
-    const expected = { environment, hsm, keys, profiles, d1, logLevel }
+    const { environment, hsm, keys, profiles, d1, weakPins, logLevel } = config
+    const expected = { environment, hsm, keys, profiles, d1, weakPins, logLevel }
     expect(vaultConfig(config)).toStrictEqual({ ...expected, seccosTranslation: false })
     const granting = load((draft) => draft.clients[0].grants[0].operations.push('pin-blocks/translate-seccos'))
     expect(vaultConfig(granting).seccosTranslation).toBe(true)

@@ -1,0 +1,68 @@
+/** A batch of translations under the guessing limits: nothing of an item is told before its guess is paid for. */
+import type { FastifyReply } from 'fastify'
+import type { AnswerOf } from '../bridge/contract.ts'
+import { ServiceError } from '../errors.ts'
+import type { Logger } from '../log.ts'
+import { PAN_BYTES } from '../pan.ts'
+import type { GuessLimits, ItemVerdict } from './guess-limits.ts'
+import type { Metrics } from './metrics.ts'
+import { contextOf, type HasRawRequest } from './request-context.ts'
+
+/** A batch as it goes to the vault. */
+export interface Batch {
+  readonly from: { readonly key: string }
+  readonly to: { readonly key: string }
+  readonly items: number
+  readonly packed: Buffer
+}
+
+/** Asks the vault by `call`, and says what may be told of each item. */
+export type GuardedBatch = (
+  request: HasRawRequest,
+  reply: Pick<FastifyReply, 'header'>,
+  batch: Batch,
+  call: () => Promise<AnswerOf<'translatePinBlocks'>>,
+) => Promise<{ readonly answer: AnswerOf<'translatePinBlocks'>; readonly verdicts: readonly ItemVerdict[] }>
+
+/**
+ * Makes the guard.
+ *
+ * @throws ERR_RATE_LIMITED, with Retry-After, before the vault is asked, if the client has no guess left.
+ */
+export function createGuardedBatch(deps: {
+  readonly limits: GuessLimits
+  readonly log: Logger
+  readonly metrics: Metrics
+}): GuardedBatch {
+  const { limits, log, metrics } = deps
+
+  return async (request, reply, { from, to, items, packed }, call) => {
+    const context = contextOf(request)
+    const { client, requestId, operation } = context
+    if (client === undefined) throw new ServiceError('ERR_CLIENT_UNAUTHENTICATED')
+    const refusal = await limits.refuseBatch(client.id)
+    if (refusal) {
+      reply.header('retry-after', refusal.retryAfterS)
+      throw new ServiceError('ERR_RATE_LIMITED')
+    }
+    const answer = await call()
+    const verdicts = await limits.settleBatch({
+      client: client.id,
+      key: from.key,
+      pans: packed.subarray(0, items * PAN_BYTES),
+      blocks: packed.subarray(items * PAN_BYTES),
+      outKey: to.key,
+      outBlocks: answer.packed,
+      rejected: answer.rejected,
+    })
+    const counts = { translated: 0, rejected: 0, limited: 0, 'pan-variation': 0 }
+    for (const verdict of verdicts) counts[verdict]++
+    for (let i = 0; i < counts.rejected; i++) metrics.guess(client.id)
+    for (let i = 0; i < counts['pan-variation']; i++) metrics.panVariationAlarm()
+    if (counts['pan-variation'] > 0) {
+      log.warn({ event: 'pan-variation', requestId, clientId: client.id, operation }, 'one PIN block, many PANs')
+    }
+    context.batch = { items, rejected: counts.rejected, limited: counts.limited + counts['pan-variation'] }
+    return { answer, verdicts }
+  }
+}

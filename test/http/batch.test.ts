@@ -1,0 +1,233 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { PAN_BYTES } from '../../src/pan.ts'
+import { start, VALID, type Harness, type HarnessOptions } from './harness.ts'
+
+let http: Harness
+afterEach(() => http.close())
+
+const PATH = '/v1/pin-blocks/translate-batch'
+const BATCH = VALID[PATH]
+const BLOCK_BYTES = 8
+
+/** The stand-in vault: a block whose first byte is odd is wrong, any other comes back with every bit turned. */
+async function startWith(guesses: NonNullable<HarnessOptions['guesses']> = {}) {
+  http = await start({ guesses })
+  http.answers.translatePinBlocks = ({ items, packed }) => {
+    const blocks = packed.subarray(items * PAN_BYTES)
+    const rejected = Array.from({ length: items }, (_, i) => i).filter((i) => blocks[i * BLOCK_BYTES]! % 2 === 1)
+    const answer = blocks.map((byte) => byte ^ 0xff)
+    for (const i of rejected) answer.fill(0, i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES)
+    const key = { id: 'zpk-out', version: 1, kcv: 'A1B2C3' }
+    return { format: 'ISO-0', key, rejected, packed: Buffer.from(answer) }
+  }
+}
+
+const card = (n: number) => ({ pan: String(4111111111111111n + BigInt(n)) })
+const good = (n: number) => `00${n.toString(16).padStart(14, '0')}`.toUpperCase()
+const wrong = (n: number) => `01${n.toString(16).padStart(14, '0')}`
+const turned = (block: string) => (BigInt(`0x${block}`) ^ 0xffffffffffffffffn).toString(16).toUpperCase()
+
+interface Item {
+  readonly pinBlock: string
+  readonly card?: { readonly pan: string }
+  readonly id?: string
+}
+const batch = (items: readonly Item[]) => ({
+  ...BATCH,
+  items: items.map(({ pinBlock, ...item }, i) => ({ id: `row-${i}`, card: card(i), ...item, pinBlock })),
+})
+/** What came of each item: the block, or the code. */
+async function outcomes(items: readonly Item[]) {
+  const { status, json } = await http.send('POST', PATH, batch(items))
+  expect(status).toBe(200)
+  return (json['items'] as { pinBlock?: string; code?: string }[]).map(({ pinBlock, code }) => pinBlock ?? code)
+}
+const single = (pinBlock: string, n: number) =>
+  http.send('POST', '/v1/pin-blocks/translate', { ...VALID['/v1/pin-blocks/translate'], pinBlock, card: card(n) })
+
+const INVALID = 'ERR_PIN_BLOCK_INVALID'
+const LIMITED = 'ERR_RATE_LIMITED'
+
+describe('translate-batch', () => {
+  it('answers item by item, in order, with one call to the vault', async () => {
+    await startWith()
+    const { status, json } = await http.send(
+      'POST',
+      PATH,
+      batch([good(2), wrong(4), good(6)].map((pinBlock) => ({ pinBlock }))),
+    )
+    expect(status).toBe(200)
+    expect(json).toEqual({
+      format: 'ISO-0',
+      key: { id: 'zpk-out', version: 1, kcv: 'A1B2C3' },
+      items: [
+        { id: 'row-0', pinBlock: turned(good(2)) },
+        { id: 'row-1', code: INVALID },
+        { id: 'row-2', pinBlock: turned(good(6)) },
+      ],
+    })
+    expect(http.calls.length).toBe(1)
+  })
+
+  it('hands PANs of 12 to 19 digits and blocks of either case packed to the vault', async () => {
+    await startWith()
+    const pans = ['412345678901', '4123456789012345678', '4111111111111111']
+    await outcomes(pans.map((pan, i) => ({ pinBlock: i === 1 ? '00abcdefabcdef00' : good(i), card: { pan } })))
+    const { packed, items } = http.calls[0]!.body as { packed: Buffer; items: number }
+    expect(items).toBe(3)
+    expect(packed.toString('hex').toUpperCase()).toBe(
+      [...pans.map((pan) => pan.padStart(20, '0')), good(0), '00ABCDEFABCDEF00', good(2)].join(''),
+    )
+  })
+
+  it('takes 10 000 items and answers each', async () => {
+    await startWith()
+    const items = Array.from({ length: 10_000 }, (_, i) => ({ pinBlock: i % 100 === 7 ? wrong(i) : good(i) }))
+    const seen = await outcomes(items)
+    expect(seen.length).toBe(10_000)
+    seen.forEach((outcome, i) => expect(outcome).toBe(i % 100 === 7 ? INVALID : turned(good(i))))
+    const [record] = await http.requestRecords(1)
+    expect(record).toMatchObject({
+      operation: 'pin-blocks/translate-batch',
+      batch: { items: 10_000, rejected: 100, limited: 0 },
+      code: 'OK',
+    })
+  })
+
+  it.each([
+    ['no items', []],
+    ['10 001 items', Array.from({ length: 10_001 }, (_, i) => ({ pinBlock: good(i) }))],
+    [
+      'an id twice',
+      [
+        { id: 'a', pinBlock: good(1) },
+        { id: 'b', pinBlock: good(2) },
+        { id: 'a', pinBlock: good(3) },
+      ],
+    ],
+    ['an empty id', [{ id: '', pinBlock: good(1) }]],
+    ['an id of 65 characters', [{ id: 'x'.repeat(65), pinBlock: good(1) }]],
+    ['a block of ISO-4 under ISO-0', [{ pinBlock: good(1) }, { pinBlock: good(1) + good(2) }]],
+    ['a PAN of 11 digits', [{ pinBlock: good(1), card: { pan: '41234567890' } }]],
+    ['a block that is no hex', [{ pinBlock: `${good(1).slice(1)}g` }]],
+  ])('refuses %s as a whole', async (_what, items: readonly Item[]) => {
+    await startWith()
+    const { status, json } = await http.send('POST', PATH, batch(items))
+    expect([status, json['code']]).toEqual([400, 'ERR_REQUEST_INVALID'])
+    expect(http.calls.length).toBe(0)
+  })
+
+  it('is a grant of its own, and SECCOS needs that one besides', async () => {
+    await startWith()
+    const narrow = await http.send('POST', PATH, batch([{ pinBlock: good(1) }]), { client: 'narrow' })
+    expect([narrow.status, narrow.json['code']]).toEqual([403, 'ERR_KEY_USE_FORBIDDEN'])
+    const seccos = { ...batch([{ pinBlock: good(1) }]), from: { key: 'seccos-pin', format: 'SECCOS' } }
+    expect((await http.send('POST', PATH, seccos)).status).toBe(403)
+    const unknown = { ...batch([{ pinBlock: good(1) }]), to: { key: 'no-such-key', format: 'ISO-0' } }
+    expect((await http.send('POST', PATH, unknown)).status).toBe(403)
+    expect(http.calls.length).toBe(0)
+  })
+
+  it('keeps ids as they are, whatever they hold', async () => {
+    await startWith()
+    const ids = ['"\\\n', '€😀', '0', ' ', '</script>', '__proto__']
+    const { json } = await http.send('POST', PATH, batch(ids.map((id, i) => ({ id, pinBlock: good(i) }))))
+    expect((json['items'] as { id: string }[]).map(({ id }) => id)).toEqual(ids)
+  })
+})
+
+describe('guessing by batch', () => {
+  it('costs the client a guess an item; when they are used up, nothing more is told, right or wrong', async () => {
+    await startWith({ perClient: 3, windowMs: 90_000 })
+    const items = [good(0), wrong(1), wrong(2), good(3), wrong(4), good(5), wrong(6), good(7), wrong(8)]
+    expect(await outcomes(items.map((pinBlock) => ({ pinBlock })))).toEqual([
+      ...[turned(good(0)), INVALID, INVALID, turned(good(3)), INVALID, turned(good(5))],
+      ...[LIMITED, LIMITED, LIMITED],
+    ])
+    expect(await http.metrics.render()).toContain('pinbridge_guesses_total{client="cms-adapter"} 3')
+    // And then the client is refused before the vault is asked.
+    const { status, headers } = await http.send('POST', PATH, batch([{ pinBlock: good(9) }]))
+    expect(status).toBe(429)
+    expect(Number(headers['retry-after'])).toBeGreaterThan(80)
+    expect(http.calls.length).toBe(1)
+    const [record] = await http.requestRecords(2)
+    expect(record).toMatchObject({ batch: { items: 9, rejected: 3, limited: 3 } })
+  })
+
+  it('costs the card: its later items say nothing, those of other cards do', async () => {
+    await startWith({ perCard: 2 })
+    const one = card(1)
+    const items = [wrong(0), wrong(1), good(2), wrong(3)].map((pinBlock) => ({ pinBlock, card: one }))
+    expect(await outcomes([...items, { pinBlock: good(4) }])).toEqual([
+      INVALID,
+      INVALID,
+      LIMITED,
+      LIMITED,
+      turned(good(4)),
+    ])
+    expect((await single(good(9), 1)).status).toBe(429)
+    expect((await single(good(8), 2)).status).toBe(200)
+    // What single requests spent counts in a batch too.
+    expect(await outcomes([{ pinBlock: good(7), card: one }])).toEqual([LIMITED])
+  })
+
+  it('costs the block, whatever the case of its hex, and what was made from it', async () => {
+    await startWith({ perPinBlock: 1 })
+    const hex = '01abcdefabcdefab'
+    expect(await outcomes([{ pinBlock: hex }, { pinBlock: hex.toUpperCase(), card: card(0) }])).toEqual([
+      INVALID,
+      LIMITED,
+    ])
+    // A block that a batch made shares the budget of the one it was made from.
+    await outcomes([{ pinBlock: good(5) }])
+    const made = {
+      ...VALID['/v1/prw/verify'],
+      from: { key: 'zpk-out', format: 'ISO-0' },
+      pinBlock: turned(good(5)),
+      card: card(0),
+    }
+    http.answers.verifyPrw = () => ({ verified: false })
+    expect((await http.send('POST', '/v1/prw/verify', made)).status).toBe(200)
+    expect((await single(good(5), 0)).status).toBe(429)
+  })
+
+  it('refuses the third PAN of a block within one batch and over several, and raises an alarm', async () => {
+    await startWith()
+    const pans = (...numbers: number[]) => numbers.map((n) => ({ pinBlock: good(1), card: card(n) }))
+    const right = turned(good(1))
+    expect(await outcomes(pans(1, 2, 3, 1, 2))).toEqual([right, right, LIMITED, right, right])
+    expect(await outcomes(pans(3, 1))).toEqual([LIMITED, right])
+    expect((await single(good(1), 3)).status).toBe(429)
+    expect(http.records.filter(({ event }) => event === 'pan-variation').length).toBe(3)
+    expect(await http.metrics.render()).toContain('pinbridge_pan_variation_alarms_total 3')
+  })
+
+  it('holds for batches and single requests that race: no budget is overspent', async () => {
+    await startWith({ perClient: 50 })
+    const { translatePinBlocks } = http.answers
+    http.answers.translatePinBlocks = async (body) => {
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      return translatePinBlocks(body)
+    }
+    const batches = Array.from({ length: 8 }, (_, b) =>
+      http.send(
+        'POST',
+        PATH,
+        batch(Array.from({ length: 40 }, (_, i) => ({ pinBlock: wrong(b * 100 + i), card: card(b * 100 + i) }))),
+      ),
+    )
+    const singles = Array.from({ length: 40 }, (_, i) => single(wrong(5000 + i), 5000 + i))
+    const answers = await Promise.all([...batches, ...singles])
+    const told = answers.map(({ status, json }) =>
+      status === 422 ? 1 : ((json['items'] ?? []) as { code: string }[]).filter(({ code }) => code === INVALID).length,
+    )
+    expect(told.reduce((sum, n) => sum + n)).toBe(50)
+  })
+
+  it('what succeeds costs nothing', async () => {
+    await startWith({ perClient: 1, perCard: 1, perPinBlock: 1 })
+    for (let round = 0; round < 3; round++) {
+      expect(await outcomes([{ pinBlock: good(1) }, { pinBlock: good(2) }])).toEqual([turned(good(1)), turned(good(2))])
+    }
+  })
+})

@@ -81,6 +81,7 @@ export class VaultPool implements Bridge {
   /** Of each lane the waiting bundle that takes more calls. */
   readonly #open = new Map<string, Bundle>()
   #queued = 0
+  #dispatchIsDue = false
   #nextCall = 1
 
   constructor(limits: PoolLimits, events: PoolEvents) {
@@ -111,7 +112,7 @@ export class VaultPool implements Bridge {
       vault = { id: hello.vault, channel, publicKeys: hello.publicKeys, inFlight: new Map(), draining: false }
       this.#vaults.set(vault.id, vault)
       this.#events.onReady(vault.id)
-      this.#dispatch()
+      this.#dispatchSoon()
     })
     socket.on('close', () => {
       clearTimeout(impatience)
@@ -121,6 +122,8 @@ export class VaultPool implements Bridge {
 
   call<O extends Operation>(operation: O, body: RequestOf<O>): Promise<AnswerOf<O>> {
     if (!this.ready) return Promise.reject(new ServiceError('ERR_HSM_UNAVAILABLE'))
+    // What can go goes before anybody is refused.
+    if (this.#queued >= this.#limits.queue) this.#dispatch()
     if (this.#queued >= this.#limits.queue) return Promise.reject(new ServiceError('ERR_HSM_BUSY'))
     return new Promise<AnswerOf<O>>((resolve, reject) => {
       const call: Call = {
@@ -134,7 +137,7 @@ export class VaultPool implements Bridge {
         }, this.#limits.hsmMs),
       }
       const bundle = this.#enqueue(call)
-      this.#dispatch()
+      this.#dispatchSoon()
     })
   }
 
@@ -209,6 +212,16 @@ export class VaultPool implements Bridge {
     if (bundle.lane !== undefined && this.#open.get(bundle.lane) === bundle) this.#open.delete(bundle.lane)
   }
 
+  /** At the end of this turn of the event loop, when every request and every reply that has arrived was read. */
+  #dispatchSoon(): void {
+    if (this.#dispatchIsDue) return
+    this.#dispatchIsDue = true
+    setImmediate(() => {
+      this.#dispatchIsDue = false
+      this.#dispatch()
+    })
+  }
+
   /** Gives waiting bundles to the vaults with the most credit left. */
   #dispatch(): void {
     for (const bundle of this.#waiting) {
@@ -252,7 +265,7 @@ export class VaultPool implements Bridge {
     vault.inFlight.delete(reply.id)
     clearTimeout(flight.deadline)
     if (vault.draining && vault.inFlight.size === 0) vault.channel.end()
-    this.#dispatch()
+    this.#dispatchSoon()
   }
 
   /** Everything that a lost vault held is answered 503: whether it was done is not known, so it is not done again. */

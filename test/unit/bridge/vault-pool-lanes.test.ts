@@ -23,32 +23,54 @@ const expectLast = (vault: FakeVault, bodies: readonly Translation[]) => {
   expect(pans({ packed, items: body.items as number })).toBe(bodies.map(pans).join(''))
 }
 
+const turn = () => new Promise((resolve) => setImmediate(resolve))
+/** Asks in a turn of the event loop each, so that none finds company; the promises are wrapped, or they would be awaited. */
+async function oneByOne(bodies: readonly Translation[]): Promise<{ asked: Promise<unknown> }[]> {
+  const calls: { asked: Promise<unknown> }[] = []
+  for (const body of bodies) {
+    calls.push({ asked: translate(body) })
+    await turn()
+  }
+  return calls
+}
+
 /** A vault that is silent and holds as many messages of the usual pair of keys as it may. */
 async function busyVault(id = 1): Promise<{ vault: FakeVault; held: Promise<unknown>[] }> {
   const vault = await harness.serve(id)
-  const held = [translate(translation()), translate(translation())]
+  const held = await oneByOne([translation(), translation()])
   await received(vault, 2)
-  return { vault, held }
+  return { vault, held: held.map(({ asked }) => asked) }
 }
 
 describe('translations of one pair of keys', () => {
-  it('go to a free vault at once and alone: nobody waits on purpose', async () => {
+  it('go to a free vault alone at the end of the turn that brought them: nobody waits on purpose', async () => {
     await open()
     const vault = await harness.serve(1)
     for (let n = 1; n <= 2; n++) {
       void translate(translation())
-      // Not after a turn of the loop, but now.
+      await turn()
       expect([pool.queued, pool.vaults[0]?.inFlight]).toEqual([0, n])
     }
     await received(vault, 2)
     expect(vault.received.map(({ body }) => body.items as number)).toEqual([1, 1])
   })
 
+  it('go together if they came in one turn, also to a free vault', async () => {
+    await open()
+    const vault = await harness.serve(1)
+    const bodies = [1, 2, 3].map((items) => translation(items))
+    const asked = bodies.map(translate)
+    await received(vault, 1)
+    expectLast(vault, bodies)
+    answer(vault.received[0]!, vault)
+    expect(await Promise.all(asked)).toEqual(bodies.map(answerTo))
+  })
+
   it('gather while every vault holds two of their messages, and go together and in order when one falls free', async () => {
     await open()
     const vaults = [await harness.serve(1), await harness.serve(2)]
     const first = Array.from({ length: 4 }, () => translation())
-    const asked = first.map(translate)
+    const asked = (await oneByOne(first)).map(({ asked }) => asked)
     const waiting = [1, 3, 2, 50, 1].map((items) => translation(items))
     asked.push(...waiting.map(translate))
     await Promise.all(vaults.map((vault) => received(vault, 2)))
@@ -319,7 +341,7 @@ describe('a vault that shares its messages among calls', () => {
     await open()
     const vault = await harness.serve(1)
     const alone = [translation(), translation()]
-    const asked = alone.map(translate)
+    const asked = (await oneByOne(alone)).map(({ asked }) => asked)
     const together = [2, 1, 2].map((items) => translate(translation(items)))
     await received(vault, 2)
     answer(vault.received[0]!, vault)

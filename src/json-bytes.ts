@@ -197,11 +197,18 @@ function skipDigits(cursor: Cursor): void {
 /** string = " *char " (RFC 8259 §7). */
 function skipString(cursor: Cursor): void {
   expectByte(cursor, QUOTE)
-  while (!skipByte(cursor, QUOTE)) {
-    if (skipByte(cursor, BACKSLASH)) skipEscape(cursor)
-    else if (cursor.bytes[cursor.at]! >= SPACE) cursor.at++
-    else throw NOT_JSON
+  const { bytes } = cursor
+  let { at } = cursor
+  // Most of a text is this loop.
+  for (let byte = bytes[at]; byte !== QUOTE; byte = bytes[at]) {
+    if (byte === undefined || byte < SPACE) throw NOT_JSON
+    at++
+    if (byte !== BACKSLASH) continue
+    cursor.at = at
+    skipEscape(cursor)
+    at = cursor.at
   }
+  cursor.at = at + 1
 }
 
 /** What may follow a backslash (RFC 8259 §7). A character outside the basic plane is two escapes, never one. */

@@ -53,7 +53,7 @@ describe('published vectors of the four formats together', () => {
     expect(lengthsOf(valid.map(({ pin }) => pin))).toEqual(PIN_LENGTHS)
   })
 
-  it('cover every PAN length but 12, which nobody has published', () => {
+  it('cover every PAN length but 12, of which we know none', () => {
     expect(lengthsOf(valid.map(({ pan }) => pan))).toEqual(PAN_LENGTHS.filter((length) => length !== 12))
   })
 })

@@ -5,7 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Server } from 'node:https'
 import type { Bridge, PublicJwk } from '../bridge/contract.ts'
 import type { GatewayConfig } from '../config/schema.ts'
-import type { GuardedBatch } from './guarded-batch.ts'
+import type { GuardedBatch } from './batch/guarded-batch.ts'
 import type { GuardedCall } from './guarded-call.ts'
 
 /** The API's Fastify instance. */

@@ -11,7 +11,7 @@ import { createIdentify } from './authentication.ts'
 import { installBodyParser } from './body-parser.ts'
 import { createClientErrorHandler, createOpenRequests } from './client-errors.ts'
 import { createEntry } from './entry.ts'
-import { createGuardedBatch } from './guarded-batch.ts'
+import { createGuardedBatch } from './batch/guarded-batch.ts'
 import { createGuardedCall } from './guarded-call.ts'
 import { createGuessLimits } from './guess-limits.ts'
 import type { Metrics } from './metrics.ts'
@@ -80,7 +80,7 @@ export async function buildApi(deps: ApiDeps): Promise<ApiInstance> {
   const routes = { config, bridge, guarded, guardedBatch, publicKeys }
   pinRoutes(app, routes)
   pinBlockRoutes(app, routes)
-  pinBlockBatchRoutes(app, routes)
+  await pinBlockBatchRoutes(app, routes)
   prwRoutes(app, routes)
   macRoutes(app, routes)
   keyRoutes(app, routes)

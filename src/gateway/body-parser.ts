@@ -8,18 +8,20 @@ const JSON_TYPE = /^application\/json[ \t]*(?:;[ \t]*charset=(?:utf-8|"utf-8")[ 
 /** The contract nests three deep; the reader need not follow an attacker further. */
 const MAX_DEPTH = 8
 
-/** Installs the parser on an instance; nothing but application/json is left. */
-export function installBodyParser(app: Pick<FastifyInstance, 'removeAllContentTypeParsers' | 'addContentTypeParser'>) {
+/** Installs the parser on an instance, or another reader of the body in its place; nothing but application/json is left. */
+export function installBodyParser(
+  app: Pick<FastifyInstance, 'removeAllContentTypeParsers' | 'addContentTypeParser'>,
+  read: (body: Buffer) => unknown = readRequest,
+) {
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser<Buffer>(
-    'application/json',
-    { parseAs: 'buffer' },
-    async (_request: unknown, body: Buffer) => {
-      const value = readJson(body, { maxDepth: MAX_DEPTH })
-      if (value === undefined) throw new ServiceError('ERR_REQUEST_INVALID')
-      return value
-    },
-  )
+  const parse = async (_request: unknown, body: Buffer) => read(body)
+  app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, parse)
+}
+
+function readRequest(body: Buffer): unknown {
+  const value = readJson(body, { maxDepth: MAX_DEPTH })
+  if (value === undefined) throw new ServiceError('ERR_REQUEST_INVALID')
+  return value
 }
 
 /** Refuses a body by its headers alone, before any of it is read: another type, charset or content coding. */

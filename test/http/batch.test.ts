@@ -231,3 +231,95 @@ describe('guessing by batch', () => {
     }
   })
 })
+
+describe('translate-batch in CSV', () => {
+  const rowsOf = (lines: readonly string[], end = '\n') => ({ from: BATCH.from, to: BATCH.to, rows: lines.join(end) })
+  const row = (id: string, pinBlock: string, n = 0) => `${id},${card(n).pan},${pinBlock}`
+  const send = (lines: readonly string[], end?: string) => http.send('POST', PATH, rowsOf(lines, end))
+
+  it.each([
+    ['with a line of names', ['id,pan,pinBlock', row('a', good(2)), row('"b,""x"""', wrong(4)), row('c', good(6)), '']],
+    ['without one', [row('a', good(2)), row('"b,""x"""', wrong(4)), row('c', good(6))]],
+    [
+      'with columns in another order',
+      [
+        'pinBlock,pan,id',
+        `${good(2)},${card(0).pan},a`,
+        `${wrong(4)},${card(0).pan},"b,""x"""`,
+        `${good(6)},${card(0).pan},c`,
+      ],
+    ],
+  ])('answers row by row, in order, with ids as they were spelled: %s', async (_what, lines) => {
+    await startWith()
+    for (const end of ['\n', '\r\n']) {
+      const { status, json } = await send(lines, end)
+      expect(status).toBe(200)
+      expect(json).toEqual({
+        format: 'ISO-0',
+        key: { id: 'zpk-out', version: 1, kcv: 'A1B2C3' },
+        rows: `id,pinBlock,code\na,${turned(good(2))},\n"b,""x""",,${INVALID}\nc,${turned(good(6))},\n`,
+      })
+    }
+    expect(http.calls.length).toBe(2)
+  })
+
+  it('hands the vault what the same items in JSON would, and is answered the same', async () => {
+    await startWith({ perClient: 10_000 })
+    const rows = Array.from({ length: 10_000 }, (_, i) => ({
+      id: `é-${i}`,
+      n: i,
+      block: i % 9 === 0 ? wrong(i) : good(i),
+    }))
+    const csv = await send(['id,pan,pinBlock', ...rows.map(({ id, n, block }) => row(id, block, n)), ''])
+    const json = await http.send(
+      'POST',
+      PATH,
+      batch(rows.map(({ id, n, block }) => ({ id, pinBlock: block, card: card(n) }))),
+    )
+    const [ofCsv, ofJson] = http.calls.map(({ body }) => body as { items: number; packed: Buffer })
+    expect(ofCsv!.items).toBe(10_000)
+    expect(ofCsv!.packed.toString('hex')).toBe(ofJson!.packed.toString('hex'))
+    const items = json.json['items'] as { id: string; pinBlock?: string; code?: string }[]
+    const lines = items.map(({ id, pinBlock = '', code = '' }) => `${id},${pinBlock},${code}\n`)
+    expect(csv.json['rows']).toBe(`id,pinBlock,code\n${lines.join('')}`)
+  })
+
+  it.each([
+    ['no row', ['id,pan,pinBlock', '']],
+    ['an empty line', [row('a', good(2)), '', row('b', good(4))]],
+    ['an id twice', [row('a', good(2)), row('"a"', good(4))]],
+    ['a PAN of 11 digits', [`a,41234567890,${good(2)}`]],
+    ['a block of 15 digits', [row('a', good(2).slice(1))]],
+    ['a block of format 4', [row('a', good(2) + good(2))]],
+    ['a field too many', [`${row('a', good(2))},x`]],
+    ['a quote that does not close', [row('"a', good(2))]],
+    ['names without the PAN', ['id,pinBlock', `a,${good(2)}`]],
+    ['a name twice', ['id,pan,pan,pinBlock', row('a', good(2))]],
+    ['10 001 rows', Array.from({ length: 10_001 }, (_, i) => row(String(i), good(2), i))],
+    ['10 003 lines', Array.from({ length: 10_003 }, () => '')],
+  ])('refuses %s as a whole', async (_what, lines) => {
+    await startWith()
+    const { status, json } = await send(lines)
+    expect([status, json['code']]).toEqual([400, 'ERR_REQUEST_INVALID'])
+    expect(http.calls.length).toBe(0)
+  })
+
+  it('takes items or rows, and not both or neither', async () => {
+    await startWith()
+    const both = { ...rowsOf([row('a', good(2))]), items: BATCH.items }
+    expect((await http.send('POST', PATH, both)).status).toBe(400)
+    expect((await http.send('POST', PATH, { from: BATCH.from, to: BATCH.to })).status).toBe(400)
+    expect(http.calls.length).toBe(0)
+  })
+
+  it('spends the same budgets', async () => {
+    await startWith({ perClient: 1 })
+    const { json } = await send([
+      row('a', good(2), 1),
+      row('b', wrong(4), 2),
+      row('c', wrong(6), 3),
+      row('d', good(8), 4),
+    ])
+    expect(json['rows']).toBe(`id,pinBlock,code\na,${turned(good(2))},\nb,,${INVALID}\nc,,${LIMITED}\nd,,${LIMITED}\n`)
+  })
+})

@@ -1,12 +1,12 @@
 /** A batch of translations under the guessing limits: nothing of an item is told before its guess is paid for. */
 import type { FastifyReply } from 'fastify'
-import type { AnswerOf } from '../bridge/contract.ts'
-import { ServiceError } from '../errors.ts'
-import type { Logger } from '../log.ts'
-import { PAN_BYTES } from '../pan.ts'
-import type { GuessLimits, ItemVerdict } from './guess-limits.ts'
-import type { Metrics } from './metrics.ts'
-import { contextOf, type HasRawRequest } from './request-context.ts'
+import type { AnswerOf } from '../../bridge/contract.ts'
+import { ServiceError } from '../../errors.ts'
+import type { Logger } from '../../log.ts'
+import { PAN_BYTES } from '../../pan.ts'
+import type { GuessLimits, ItemVerdict } from '../guess-limits.ts'
+import type { Metrics } from '../metrics.ts'
+import { contextOf, type HasRawRequest } from '../request-context.ts'
 
 /** A batch as it goes to the vault. */
 export interface Batch {

@@ -3,8 +3,8 @@ import { pino, type Logger } from 'pino'
 
 export type { Logger }
 
-/** More than one turn of the event loop brings together: records are written at the end of it, or when there are so many. */
-const BUFFER_BYTES = 8 * 1024
+/** What a pipe takes whole (PIPE_BUF on Linux): more could be torn by what another process writes between. */
+const MAX_WRITE_BYTES = 4096
 
 /** Makes the log of one process; `process` names it (supervisor, gateway, vault). */
 export function createLog(process: string, level: string): Logger {
@@ -22,18 +22,22 @@ export function createLog(process: string, level: string): Logger {
 
 /** Writes the records of one turn of the event loop together: under load a write for each costs as much as making it. */
 function standardError(): { write: (line: string) => void } {
-  const stream = pino.destination({ dest: 2, sync: true, minLength: BUFFER_BYTES })
-  let isPending = false
+  const stream = pino.destination({ dest: 2, sync: true })
+  let pending = ''
+  let isDue = false
   const flush = () => {
-    isPending = false
-    stream.flushSync()
+    isDue = false
+    if (pending === '') return
+    stream.write(pending)
+    pending = ''
   }
   process.on('exit', flush)
   return {
     write: (line) => {
-      stream.write(line)
-      if (!isPending) setImmediate(flush)
-      isPending = true
+      if (Buffer.byteLength(pending) + Buffer.byteLength(line) > MAX_WRITE_BYTES) flush()
+      pending += line
+      if (!isDue) setImmediate(flush)
+      isDue = true
     },
   }
 }

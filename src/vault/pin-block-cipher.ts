@@ -3,7 +3,7 @@ import type { KeyEntry } from '../config/schema.ts'
 import type { Hsm } from '../hsm/hsm.ts'
 import { PAN_BYTES, type Pan } from '../pan.ts'
 import type { PinBlockFormat } from '../pin/pin-block.ts'
-import type { SecretScope } from '../secret.ts'
+import { SecretScope } from '../secret.ts'
 
 /** The key and the format of PIN blocks: what protects them, and how they are laid out. */
 export interface PinBlockZone {
@@ -39,8 +39,11 @@ export async function encipherPinBlocks(
 ): Promise<Buffer> {
   const enciphered = await hsm.encipherBlocks(key, clearBlocks)
   if (layout.xorBetweenPasses === undefined) return enciphered
-  addPanFields(layout, enciphered, pans)
-  return await hsm.encipherBlocks(key, enciphered)
+  // Not clear, but bound to no PAN: whoever had it could bind the PIN to any.
+  using secrets = new SecretScope()
+  const unbound = secrets.adopt(enciphered)
+  addPanFields(layout, unbound, pans)
+  return await hsm.encipherBlocks(key, unbound)
 }
 
 function addPanFields({ blockBytes, xorBetweenPasses }: PinBlockFormat, blocks: Buffer, pans: Buffer): void {

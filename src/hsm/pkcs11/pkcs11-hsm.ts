@@ -38,11 +38,9 @@ const DES_BLOCK_BYTES = 8
 const P256_BYTES = 32
 
 /**
- * A software token's cipher leaves its last block on the stack. So every call ends with one block more, of zeros: what
- * stays there while the vault is idle is no clear PIN block.
+ * A software token's cipher leaves its last block on the stack. So every call ends with one block more, of zeros, which is
+ * as long as the key's block: what stays there while the vault is idle is no clear PIN block.
  */
-const ZEROS = Buffer.from(new ArrayBuffer(16))
-
 function blockBytes(key: KeyEntry): number {
   return isTdea(key.algorithm) ? DES_BLOCK_BYTES : 2 * DES_BLOCK_BYTES
 }
@@ -117,7 +115,8 @@ export class Pkcs11Hsm implements Hsm {
 
   decipherBlocks(key: KeyEntry, blocks: Buffer, secrets: SecretScope): Promise<Buffer> {
     const handle = this.#handle(key, 'secret')
-    const input = Buffer.concat([blocks, ZEROS.subarray(0, blockBytes(key))])
+    const input = secrets.take(blocks.length + blockBytes(key))
+    input.set(blocks)
     const clear = secrets.take(input.length)
     return this.#pool.withSession(async (session) => {
       this.#lib.C_DecryptInit(session, ecb(key.algorithm), handle)
@@ -127,7 +126,7 @@ export class Pkcs11Hsm implements Hsm {
   }
 
   encipherBlocks(key: KeyEntry, clearBlocks: Buffer): Promise<Buffer> {
-    return this.#encrypt(key, 'secret', clearBlocks, Buffer.alloc(clearBlocks.length))
+    return this.#encrypt(key, 'secret', clearBlocks)
   }
 
   async generateMac(key: KeyEntry, algorithm: MacAlgorithm, message: Buffer): Promise<Buffer> {
@@ -178,13 +177,13 @@ export class Pkcs11Hsm implements Hsm {
     using secrets = new SecretScope()
     const { allButLast, last } = splitLastBlock(padMethod2(message, DES_BLOCK_BYTES, secrets), DES_BLOCK_BYTES)
     if (allButLast.length > 0) {
-      const chained = await this.#encrypt(key, 'retail-cbc', allButLast, secrets.take(allButLast.length))
+      const chained = secrets.adopt(await this.#encrypt(key, 'retail-cbc', allButLast))
       xorInto(last, last, chained.subarray(-DES_BLOCK_BYTES))
     }
-    return await this.#encrypt(key, 'retail-mac', last, Buffer.alloc(DES_BLOCK_BYTES))
+    return await this.#encrypt(key, 'retail-mac', last)
   }
 
-  #encrypt(key: KeyEntry, role: ObjectRole, clear: Buffer, out: Buffer): Promise<Buffer> {
+  #encrypt(key: KeyEntry, role: ObjectRole, clear: Buffer): Promise<Buffer> {
     const handle = this.#handle(key, role)
     const mechanism = role === 'retail-cbc' ? TDEA_CBC_ZERO_IV : ecb(key.algorithm)
     return this.#pool.withSession(async (session) => {
@@ -196,8 +195,7 @@ export class Pkcs11Hsm implements Hsm {
       const enciphered = await (this.strategies.cipher === 'async'
         ? this.#lib.C_EncryptAsync(session, input, target)
         : this.#lib.C_Encrypt(session, input, target))
-      this.#whole(enciphered, input.length).copy(out)
-      return out
+      return this.#whole(enciphered, input.length).subarray(0, clear.length)
     })
   }
 

@@ -231,7 +231,7 @@ export class VaultPool implements Bridge {
         if (vault.draining || vault.inFlight.size >= this.#limits.inFlightPerVault) continue
         anyCredit = true
         if (bundle.lane !== undefined && laneLoad(vault, bundle.lane) >= LANE_CREDIT) continue
-        if (freest === undefined || vault.inFlight.size < freest.inFlight.size) freest = vault
+        if (freest === undefined || loadOf(vault) < loadOf(freest)) freest = vault
       }
       if (!anyCredit) return
       if (freest === undefined) continue
@@ -283,6 +283,13 @@ export class VaultPool implements Bridge {
     this.#open.clear()
     this.#queued = 0
   }
+}
+
+/** What a vault has before it: a message of ten thousand blocks is more than one of a single block. */
+function loadOf({ inFlight }: Vault): number {
+  let items = 0
+  for (const { bundle } of inFlight.values()) items += bundle.items
+  return items
 }
 
 function laneLoad({ inFlight }: Vault, lane: string): number {

@@ -124,6 +124,15 @@ describe('Channel', () => {
     expect(more.stream.destroyed).toBe(true)
   })
 
+  it('ends the connection at a frame too short for the length of its JSON, before it is there', async () => {
+    for (const length of ['00000000', '00000003']) {
+      const { stream } = open()
+      stream.write(Buffer.from(length, 'hex'))
+      await turn()
+      expect(stream.destroyed).toBe(true)
+    }
+  })
+
   it.each(['hello', '', '{"a":1', '{"a":1}}'])('ends the connection at a frame that is no JSON: %j', async (text) => {
     const { stream, received } = open()
     stream.write(frame(text))

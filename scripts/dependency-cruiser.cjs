@@ -81,7 +81,7 @@ module.exports = {
     only('pkcs11-in-one-adapter', ['graphene-pk11', 'pkcs11js'], '^src/hsm/pkcs11/', 'One adapter drives PKCS#11.'),
     only(
       'fastify-in-the-gateway',
-      ['fastify', '@fastify', 'prom-client', 'rate-limiter-flexible'],
+      ['fastify', '@fastify', 'prom-client'],
       '^src/gateway/',
       'HTTP is the gateway.',
     ),

@@ -24,10 +24,33 @@ export interface JsonMember {
   readonly escaped: boolean
 }
 
-/** How much nesting is read. */
+/** How much is read. */
 export interface JsonLimits {
   /** The most arrays and objects around a value; 16 unless told. */
   readonly maxDepth?: number
+  /** The most members of one object; no limit unless told. */
+  readonly maxMembers?: number
+  /** The names that are likely to be met, so that none of them is made a string anew each time. */
+  readonly names?: ExpectedNames
+}
+
+/** Member names by a hash of how they are spelled, quotes included; two of one hash are one too many, and one is left out. */
+export type ExpectedNames = readonly ({ readonly spelling: Buffer; readonly name: string } | undefined)[]
+
+const NAME_SLOTS = 64
+
+/** Makes the table for `JsonLimits.names`; no name in it needs an escape. */
+export function expectedNames(names: readonly string[]): ExpectedNames {
+  const slots = new Array<{ readonly spelling: Buffer; readonly name: string } | undefined>(NAME_SLOTS).fill(undefined)
+  for (const name of names) {
+    const spelling = Buffer.from(JSON.stringify(name))
+    slots[nameSlot(spelling, 0, spelling.length)] = { spelling, name }
+  }
+  return slots
+}
+
+function nameSlot(bytes: Buffer, start: number, end: number): number {
+  return (end - start + bytes[start + 1]! * 5 + bytes[end - 2]! * 3) % NAME_SLOTS
 }
 
 /**
@@ -52,10 +75,12 @@ export function readMembers(bytes: Uint8Array, limits: JsonLimits = {}): Map<str
   return kind === 'object' ? members : undefined
 }
 
-/** A position in the text. */
+/** A position in the text, and what is known of the text. */
 interface Cursor {
   readonly bytes: Buffer
   at: number
+  readonly maxMembers: number
+  readonly names: ExpectedNames | undefined
 }
 
 /** Thrown inside this file only; made once, because it tells nothing but that the text is not JSON. */
@@ -89,18 +114,16 @@ const ESCAPABLE = Buffer.from('"\\/bfnrt')
 
 /** From so many names on, a set finds a repeated one faster than a walk through a list. */
 const MANY_NAMES = 16
-/** Names that were read before, each with the bytes that spell it; names are no secret. */
-const knownNames = new Array<{ readonly spelling: Buffer; readonly name: string } | undefined>(64).fill(undefined)
-const MAX_KNOWN_BYTES = 64
 
 /** The kind of the one value that the text consists of; undefined on bad input. `members` takes a top-level object's. */
 function scan(bytes: Buffer, limits: JsonLimits, members?: Map<string, JsonMember>): JsonKind | undefined {
   // Outside strings the grammar is ASCII, so this one check leaves only valid UTF-8 inside them.
   if (!isUtf8(bytes)) return undefined
-  const cursor: Cursor = { bytes, at: 0 }
+  const { maxDepth = DEFAULT_MAX_DEPTH, maxMembers = Infinity, names } = limits
+  const cursor: Cursor = { bytes, at: 0, maxMembers, names }
   try {
     skipSpace(cursor)
-    const kind = skipValue(cursor, limits.maxDepth ?? DEFAULT_MAX_DEPTH, members)
+    const kind = skipValue(cursor, maxDepth, members)
     skipSpace(cursor)
     return cursor.at === bytes.length ? kind : undefined
   } catch (error) {
@@ -141,16 +164,17 @@ function kindAt(cursor: Cursor): JsonKind {
 /** object = { [ member *( , member ) ] } (RFC 8259 §4), no name twice. */
 function skipObject(cursor: Cursor, depth: number, members?: Map<string, JsonMember>): void {
   if (depth < 0) throw NOT_JSON
-  const names: string[] = []
-  let manyNames: Set<string> | undefined
   expectByte(cursor, BRACE_OPEN)
   skipSpace(cursor)
   if (skipByte(cursor, BRACE_CLOSE)) return
+  const names: string[] = []
+  let manyNames: Set<string> | undefined
   do {
     skipSpace(cursor)
     const name = readName(cursor)
     if (name === '__proto__' || (manyNames?.has(name) ?? names.includes(name))) throw NOT_JSON
     names.push(name)
+    if (names.length > cursor.maxMembers) throw NOT_JSON
     if (names.length >= MANY_NAMES) manyNames = (manyNames ?? new Set(names)).add(name)
     skipSpace(cursor)
     expectByte(cursor, COLON)
@@ -244,13 +268,10 @@ function readName(cursor: Cursor): string {
   const start = cursor.at
   skipString(cursor)
   const end = cursor.at
-  // The same few names come again and again: a known spelling is not made a string anew. It begins and ends with a quote.
-  const slot = (end - start + bytes[start + 1]! * 5 + bytes[end - 2]! * 3) % knownNames.length
-  const known = knownNames[slot]
-  if (known?.spelling.length === end - start && isAt(known.spelling, bytes, start)) return known.name
-  const name = JSON.parse(bytes.toString('utf8', start, end)) as string
-  if (end - start <= MAX_KNOWN_BYTES) knownNames[slot] = { spelling: Buffer.from(bytes.subarray(start, end)), name }
-  return name
+  // It begins and ends with a quote.
+  const expected = cursor.names?.[nameSlot(bytes, start, end)]
+  if (expected?.spelling.length === end - start && isAt(expected.spelling, bytes, start)) return expected.name
+  return JSON.parse(bytes.toString('utf8', start, end)) as string
 }
 
 function isAt(spelling: Buffer, bytes: Buffer, start: number): boolean {

@@ -9,7 +9,7 @@ export interface BlockOrigins {
 }
 
 /** Makes the record, kept for at least `windowMs`; past `maxBlocks` the oldest are forgotten. */
-export function createOrigins(windowMs: number, maxBlocks = 500_000, now = Date.now): BlockOrigins {
+export function createOrigins(windowMs: number, maxBlocks = 2_000_000, now = Date.now): BlockOrigins {
   const origins = createRecentMap({ windowMs, maxEntries: maxBlocks, now })
   return {
     get: origins.get,

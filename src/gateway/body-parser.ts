@@ -2,11 +2,15 @@
 import type { FastifyInstance } from 'fastify'
 import type { IncomingHttpHeaders } from 'node:http'
 import { ServiceError } from '../errors.ts'
-import { readJson } from '../json-bytes.ts'
+import { expectedNames, readJson, type JsonLimits } from '../json-bytes.ts'
 
 const JSON_TYPE = /^application\/json[ \t]*(?:;[ \t]*charset=(?:utf-8|"utf-8")[ \t]*)?$/i
-/** The contract nests three deep; the reader need not follow an attacker further. */
-const MAX_DEPTH = 8
+/** The contract nests four deep and no object of it has ten members; the reader need not follow an attacker further. */
+export const BODY_LIMITS: JsonLimits = {
+  maxDepth: 8,
+  maxMembers: 32,
+  names: expectedNames(['id', 'pinBlock', 'card', 'pan', 'from', 'to', 'key', 'format', 'change', 'counter']),
+}
 
 /** Installs the parser on an instance, or another reader of the body in its place; nothing but application/json is left. */
 export function installBodyParser(
@@ -19,7 +23,7 @@ export function installBodyParser(
 }
 
 function readRequest(body: Buffer): unknown {
-  const value = readJson(body, { maxDepth: MAX_DEPTH })
+  const value = readJson(body, BODY_LIMITS)
   if (value === undefined) throw new ServiceError('ERR_REQUEST_INVALID')
   return value
 }

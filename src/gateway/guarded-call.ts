@@ -2,7 +2,7 @@
 import type { FastifyReply } from 'fastify'
 import { ServiceError, type ErrorCode } from '../errors.ts'
 import type { Logger } from '../log.ts'
-import type { Attempt, GuessLimits } from './guess-limits.ts'
+import type { Attempt, BlockUnderKey, GuessLimits } from './guess-limits.ts'
 import type { Metrics } from './metrics.ts'
 import { contextOf, type HasRawRequest } from './request-context.ts'
 
@@ -12,7 +12,7 @@ export type GuardedCall = <T extends object>(
   reply: Pick<FastifyReply, 'header'>,
   attempt: Omit<Attempt, 'client'> & {
     /** The PIN block in the answer, if the operation makes one. */
-    readonly made?: (answer: T) => { readonly key: string; readonly block: string } | undefined
+    readonly made?: (answer: T) => BlockUnderKey | undefined
   },
   call: () => Promise<T>,
 ) => Promise<T>
@@ -44,7 +44,7 @@ export function createGuardedCall(deps: {
   return async (request, reply, attempt, call) => {
     const { client, requestId, operation } = contextOf(request)
     if (client === undefined) throw new ServiceError('ERR_CLIENT_UNAUTHENTICATED')
-    const reservation = await limits.reserve({ ...attempt, client: client.id })
+    const reservation = limits.reserve({ ...attempt, client: client.id })
 
     if ('reason' in reservation) {
       if (reservation.reason === 'pan-variation') {
@@ -63,7 +63,7 @@ export function createGuardedCall(deps: {
       const answer = await call()
       if ('verified' in answer && answer.verified === false) spend()
       const made = attempt.made?.(answer)
-      if (made) reservation.made(made.key, made.block)
+      if (made) reservation.made(made)
       return answer
     } catch (error) {
       if (error instanceof ServiceError && GUESS_CODES.has(error.code)) spend()

@@ -1,69 +1,57 @@
 /**
  * One budget of guesses per subject and window, safe against requests that race.
  *
- * A request reserves points before it learns anything, and either spends them or gives them back. Spent points live in the
- * rate limiter, reserved ones beside it and only while a request is under way: so nothing is kept of requests that
- * succeed, and a point given back after the window turned cannot become credit.
+ * A request reserves a point before it learns anything, and either spends it or gives it back. Everything happens within
+ * the call, so that a batch can be settled in one moment: a limiter that answers by promise would need a second record of
+ * what is under way, and ten thousand promises. Nothing is kept of subjects that never guessed wrong.
  *
  * The price: near the limit, honest requests that run at the same time compete for the points left, and those beyond are
  * refused with a Retry-After of one second, although they might have succeeded.
  */
-import { RateLimiterMemory } from 'rate-limiter-flexible'
-import { createRecentMap } from './recent-map.ts'
 
-/** What a claim came to. */
-export interface Granted {
-  /** How many of the points that were asked for the budget still has, beyond what others have reserved. */
-  readonly points: number
-  /** Seconds to wait, if it is fewer than were asked for. */
-  readonly retryAfterS: number
-}
-
-/** A request's claim on points. */
-export interface Claim {
-  readonly granted: Promise<Granted>
-  /** Turns a claimed point into a spent one; the claim is still to be released. */
-  readonly spend: () => void
-  readonly release: () => void
-}
-
-/** A budget of points per subject, known by its hash, and window. */
+/** A budget of points per subject, known by its hash, and window; the window begins with the first point that is spent. */
 export interface GuessBudget {
-  readonly claim: (subject: number, points?: number) => Claim
-  /** False only if the subject has spent nothing in this window: the quick answer for nearly everybody. */
-  readonly mayHaveSpent: (subject: number) => boolean
+  /** The points that are neither spent nor reserved. */
+  readonly left: (subject: number) => number
+  /** Seconds until there can be more than none left. */
+  readonly retryAfterS: (subject: number) => number
+  readonly reserve: (subject: number) => void
+  readonly release: (subject: number) => void
+  readonly spend: (subject: number) => void
 }
 
-/** Makes a budget in this process's memory. */
-export function createGuessBudget(points: number, windowMs: number): GuessBudget {
-  const spent = new RateLimiterMemory({ points, duration: windowMs / 1000 })
+/** Makes a budget in this process's memory; `now` is the clock in milliseconds. */
+export function createGuessBudget(points: number, windowMs: number, now = Date.now): GuessBudget {
+  // All windows are of one length, so that insertion order is the order in which they end.
+  const spent = new Map<number, { points: number; readonly until: number }>()
   const reserved = new Map<number, number>()
-  const spenders = createRecentMap({ windowMs, maxEntries: Infinity })
-
+  // Nearly always one of the two is empty, and a look into an empty map is not for nothing.
+  const reservedOf = (subject: number) => (reserved.size === 0 ? 0 : (reserved.get(subject) ?? 0))
+  const currentOf = (subject: number) => {
+    const window = spent.size === 0 ? undefined : spent.get(subject)
+    return window !== undefined && window.until > now() ? window : undefined
+  }
   return {
-    claim: (subject, wanted = 1) => {
-      const before = reserved.get(subject) ?? 0
-      reserved.set(subject, before + wanted)
-      // The memory limiter reads and counts within the call, so this is one moment with the reservation above.
-      const state = spent.get(String(subject))
-      return {
-        granted: state.then((record) => {
-          const current = record !== null && record.msBeforeNext > 0 ? record : undefined
-          const used = current?.consumedPoints ?? 0
-          const windowS = used >= points && current !== undefined ? Math.ceil(current.msBeforeNext / 1000) : 1
-          return { points: Math.min(wanted, Math.max(0, points - used - before)), retryAfterS: windowS }
-        }),
-        spend: () => {
-          spenders.getOrSet(subject, 1)
-          void spent.penalty(String(subject))
-        },
-        release: () => {
-          const left = (reserved.get(subject) ?? wanted) - wanted
-          if (left > 0) reserved.set(subject, left)
-          else reserved.delete(subject)
-        },
-      }
+    left: (subject) => Math.max(0, points - (currentOf(subject)?.points ?? 0) - reservedOf(subject)),
+    retryAfterS: (subject) => {
+      const window = currentOf(subject)
+      return window !== undefined && window.points >= points ? Math.ceil((window.until - now()) / 1000) : 1
     },
-    mayHaveSpent: (subject) => reserved.has(subject) || spenders.get(subject) !== undefined,
+    reserve: (subject) => void reserved.set(subject, (reserved.get(subject) ?? 0) + 1),
+    release: (subject) => {
+      const left = (reserved.get(subject) ?? 1) - 1
+      if (left > 0) reserved.set(subject, left)
+      else reserved.delete(subject)
+    },
+    spend: (subject) => {
+      const at = now()
+      for (const [oldest, { until }] of spent) {
+        if (until > at) break
+        spent.delete(oldest)
+      }
+      const window = spent.get(subject)
+      if (window) window.points++
+      else spent.set(subject, { points: 1, until: at + windowMs })
+    },
   }
 }

@@ -16,7 +16,7 @@ export function createPanVariation(options: {
   readonly maxBlocks?: number
   readonly now?: () => number
 }): AdmitPan {
-  const { maxBlocks = 500_000, ...clock } = options
+  const { maxBlocks = 2_000_000, ...clock } = options
   const firstPan = createRecentMap({ ...clock, maxEntries: maxBlocks })
   // Few blocks ever have a second one.
   const secondPan = createRecentMap({ ...clock, maxEntries: maxBlocks })

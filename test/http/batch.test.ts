@@ -128,6 +128,31 @@ describe('translate-batch', () => {
     expect(http.calls.length).toBe(0)
   })
 
+  it('needs the grant for SECCOS also where SECCOS is what comes out', async () => {
+    await startWith()
+    const to = { key: 'seccos-pin', format: 'SECCOS' }
+    const { status } = await http.send('POST', PATH, { ...batch([{ pinBlock: good(1) }]), to })
+    expect([status, http.calls.length]).toEqual([403, 0])
+  })
+
+  it('works on eight batches of a client at once and answers a ninth 503, before its body is read', async () => {
+    await startWith()
+    const { translatePinBlocks } = http.answers
+    let release = () => {}
+    const held = new Promise<void>((resolve) => (release = resolve))
+    http.answers.translatePinBlocks = async (body) => {
+      await held
+      return translatePinBlocks(body)
+    }
+    const first = Array.from({ length: 8 }, (_, i) => http.send('POST', PATH, batch([{ pinBlock: good(2 * i) }])))
+    await expect.poll(() => http.calls.length).toBe(8)
+    const ninth = await http.send('POST', PATH, batch([{ pinBlock: good(100) }]))
+    expect([ninth.status, ninth.json['code'], ninth.headers['retry-after']]).toEqual([503, 'ERR_HSM_BUSY', '1'])
+    release()
+    expect((await Promise.all(first)).map(({ status }) => status)).toEqual(Array(8).fill(200))
+    await expect.poll(async () => (await http.send('POST', PATH, batch([{ pinBlock: good(102) }]))).status).toBe(200)
+  })
+
   it('keeps ids as they are, whatever they hold', async () => {
     await startWith()
     const ids = ['"\\\n', '€😀', '0', ' ', '</script>', '__proto__']
@@ -141,8 +166,8 @@ describe('guessing by batch', () => {
     await startWith({ perClient: 3, windowMs: 90_000 })
     const items = [good(0), wrong(1), wrong(2), good(3), wrong(4), good(5), wrong(6), good(7), wrong(8)]
     expect(await outcomes(items.map((pinBlock) => ({ pinBlock })))).toEqual([
-      ...[turned(good(0)), INVALID, INVALID, turned(good(3)), INVALID, turned(good(5))],
-      ...[LIMITED, LIMITED, LIMITED],
+      ...[turned(good(0)), INVALID, INVALID, turned(good(3)), INVALID],
+      ...[LIMITED, LIMITED, LIMITED, LIMITED],
     ])
     expect(await http.metrics.render()).toContain('pinbridge_guesses_total{client="cms-adapter"} 3')
     // And then the client is refused before the vault is asked.
@@ -151,7 +176,7 @@ describe('guessing by batch', () => {
     expect(Number(headers['retry-after'])).toBeGreaterThan(80)
     expect(http.calls.length).toBe(1)
     const [record] = await http.requestRecords(2)
-    expect(record).toMatchObject({ batch: { items: 9, rejected: 3, limited: 3 } })
+    expect(record).toMatchObject({ batch: { items: 9, rejected: 3, limited: 4 } })
   })
 
   it('costs the card: its later items say nothing, those of other cards do', async () => {
@@ -222,6 +247,74 @@ describe('guessing by batch', () => {
       status === 422 ? 1 : ((json['items'] ?? []) as { code: string }[]).filter(({ code }) => code === INVALID).length,
     )
     expect(told.reduce((sum, n) => sum + n)).toBe(50)
+  })
+
+  it('tells nothing more once the budget is gone, however many batches race', async () => {
+    await startWith({ perClient: 1 })
+    const { translatePinBlocks } = http.answers
+    http.answers.translatePinBlocks = async (body) => {
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      return translatePinBlocks(body)
+    }
+    // One card, many blocks that are tried: the one that is right must not show itself among the refusals.
+    const tries = Array.from({ length: 8 }, (_, i) =>
+      http.send('POST', PATH, batch([{ pinBlock: i === 5 ? good(i) : wrong(i), card: card(1) }])),
+    )
+    const answers = await Promise.all(tries)
+    const items = answers.flatMap(({ json }) => (json['items'] ?? []) as { code?: string }[])
+    const codes = items.map(({ code }) => code)
+    expect(codes.filter((code) => code === INVALID).length).toBe(1)
+    const afterwards = await http.send('POST', PATH, batch([{ pinBlock: good(9), card: card(2) }]))
+    expect(afterwards.status).toBe(429)
+  })
+
+  it('counts a block that was made from another as that one, in batches too', async () => {
+    await startWith()
+    await outcomes([{ pinBlock: good(5), card: card(1) }])
+    const made = { ...batch([2, 3].map((n) => ({ pinBlock: turned(good(5)), card: card(n) }))) }
+    const json = (await http.send('POST', PATH, { ...made, from: { key: 'zpk-out', format: 'ISO-0' } })).json
+    expect((json['items'] as { code?: string }[]).map(({ code }) => code)).toEqual([INVALID, LIMITED])
+  })
+
+  it('takes a SECCOS block for its own card only: it is the same for everybody with that PIN', async () => {
+    const grants = {
+      operations: ['pin-blocks/translate-batch', 'pin-blocks/translate-seccos'] as const,
+      keys: ['seccos-pin', 'zpk-out'],
+      formats: ['ISO-0', 'SECCOS'] as const,
+      recipients: [],
+    }
+    http = await start({
+      guesses: { perPinBlock: 1 },
+      clients: [
+        {
+          id: 'cms-adapter',
+          dnsName: 'cms-adapter.clients.test',
+          grants: [{ ...grants, operations: [...grants.operations], formats: [...grants.formats] }],
+        },
+      ],
+    })
+    http.answers.translatePinBlocks = ({ items }) => ({
+      format: 'ISO-0',
+      key: { id: 'zpk-out', version: 1, kcv: 'A1B2C3' },
+      rejected: [0],
+      packed: Buffer.alloc(items * BLOCK_BYTES, 1),
+    })
+    const from = { key: 'seccos-pin', format: 'SECCOS' }
+    const seccos = (...cards: number[]) => ({
+      ...batch(cards.map((n) => ({ pinBlock: good(1), card: card(n) }))),
+      from,
+    })
+    const codes = async (...cards: number[]) =>
+      ((await http.send('POST', PATH, seccos(...cards))).json['items'] as { code?: string }[]).map(({ code }) => code)
+    expect(await codes(0, 1, 2, 3, 4)).toEqual([INVALID, undefined, undefined, undefined, undefined])
+    // The card whose guess was wrong is out, and nobody else is.
+    http.answers.translatePinBlocks = ({ items }) => ({
+      format: 'ISO-0',
+      key: { id: 'zpk-out', version: 1, kcv: 'A1B2C3' },
+      rejected: [],
+      packed: Buffer.alloc(items * BLOCK_BYTES, 1),
+    })
+    expect(await codes(0, 1, 5)).toEqual([LIMITED, undefined, undefined])
   })
 
   it('what succeeds costs nothing', async () => {

@@ -3,6 +3,7 @@ import { Ajv } from 'ajv'
 import { Zone } from '../../bridge/contract.ts'
 import { ServiceError } from '../../errors.ts'
 import { readMembers, type JsonMember } from '../../json-bytes.ts'
+import { BODY_LIMITS } from '../body-parser.ts'
 import type { RowBatch } from '../../rows/row-batch.ts'
 import { readCsvRows } from './csv-rows.ts'
 import { readJsonItems } from './json-items.ts'
@@ -15,9 +16,6 @@ export interface BatchBody {
   readonly batch: RowBatch
 }
 
-/** The request, its array, an item and its card. */
-const MAX_DEPTH = 4
-
 const isZone = new Ajv({ strict: true }).compile<Zone>(Zone)
 
 /**
@@ -26,7 +24,7 @@ const isZone = new Ajv({ strict: true }).compile<Zone>(Zone)
  * @throws ERR_REQUEST_INVALID for every cause.
  */
 export function readBatchBody(body: Buffer): BatchBody {
-  const members = readMembers(body, { maxDepth: MAX_DEPTH })
+  const members = readMembers(body, BODY_LIMITS)
   const from = zoneOf(members?.get('from'))
   const to = zoneOf(members?.get('to'))
   const items = members?.get('items')

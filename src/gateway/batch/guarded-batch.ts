@@ -1,6 +1,6 @@
 /** A batch of translations under the guessing limits: nothing of an item is told before its guess is paid for. */
 import type { FastifyReply } from 'fastify'
-import type { AnswerOf } from '../../bridge/contract.ts'
+import type { AnswerOf, Zone } from '../../bridge/contract.ts'
 import { ServiceError } from '../../errors.ts'
 import type { Logger } from '../../log.ts'
 import { PAN_BYTES } from '../../pan.ts'
@@ -10,8 +10,8 @@ import { contextOf, type HasRawRequest } from '../request-context.ts'
 
 /** A batch as it goes to the vault. */
 export interface Batch {
-  readonly from: { readonly key: string }
-  readonly to: { readonly key: string }
+  readonly from: Zone
+  readonly to: Zone
   readonly items: number
   readonly packed: Buffer
 }
@@ -40,19 +40,17 @@ export function createGuardedBatch(deps: {
     const context = contextOf(request)
     const { client, requestId, operation } = context
     if (client === undefined) throw new ServiceError('ERR_CLIENT_UNAUTHENTICATED')
-    const refusal = await limits.refuseBatch(client.id)
+    const refusal = limits.refuseBatch(client.id)
     if (refusal) {
       reply.header('retry-after', refusal.retryAfterS)
       throw new ServiceError('ERR_RATE_LIMITED')
     }
     const answer = await call()
-    const verdicts = await limits.settleBatch({
+    const verdicts = limits.settleBatch({
       client: client.id,
-      key: from.key,
       pans: packed.subarray(0, items * PAN_BYTES),
-      blocks: packed.subarray(items * PAN_BYTES),
-      outKey: to.key,
-      outBlocks: answer.packed,
+      from: { ...from, blocks: packed.subarray(items * PAN_BYTES) },
+      to: { ...to, blocks: answer.packed },
       rejected: answer.rejected,
     })
     const counts = { translated: 0, rejected: 0, limited: 0, 'pan-variation': 0 }

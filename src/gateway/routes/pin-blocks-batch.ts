@@ -5,6 +5,7 @@ import { allow, authorise } from '../authorisation.ts'
 import type { ApiInstance, RouteDeps } from '../api-instance.ts'
 import { ITEM_CODES, writeBatchAnswer } from '../batch/batch-answer.ts'
 import { readBatchBody, type BatchBody } from '../batch/batch-body.ts'
+import { createBatchSlots } from '../batch/batch-slots.ts'
 import { MAX_ID_CHARACTERS } from '../batch/json-items.ts'
 import { installBodyParser } from '../body-parser.ts'
 import { KeyRefSchema, postResponses } from '../schemas.ts'
@@ -70,7 +71,7 @@ export async function pinBlockBatchRoutes(app: ApiInstance, { bridge, guardedBat
     scope.post(
       '/v1/pin-blocks/translate-batch',
       {
-        onRequest: allow('pin-blocks/translate-batch'),
+        onRequest: [allow('pin-blocks/translate-batch'), createBatchSlots()],
         bodyLimit: BATCH_BODY_LIMIT_BYTES,
         // The schema stands in the document; its rules are those of readBatchBody.
         validatorCompiler: () => () => true,
@@ -86,10 +87,10 @@ export async function pinBlockBatchRoutes(app: ApiInstance, { bridge, guardedBat
         const body = request.body as BatchBody
         const { from, to, batch } = body
         const needs = { keys: [from.key, to.key], formats: [from.format, to.format] }
-        authorise(request, { operation: 'pin-blocks/translate-batch', ...needs })
         if (from.format === 'SECCOS' || to.format === 'SECCOS') {
           authorise(request, { operation: 'pin-blocks/translate-seccos', ...needs })
         }
+        authorise(request, { operation: 'pin-blocks/translate-batch', ...needs })
         const blocks = { items: batch.items, packed: batch.packed() }
         const { answer, verdicts } = await guardedBatch(request, reply, { from, to, ...blocks }, () =>
           bridge.call('translatePinBlocks', { from, to, ...blocks }),

@@ -39,8 +39,8 @@ export function pinBlockRoutes(app: ApiInstance, { bridge, guarded }: RouteDeps)
         keys: [from.key, to.key],
         formats: [from.format, to.format],
       })
-      const attempt = { pan: card.pan, key: from.key, block: pinBlock }
-      const made = (answer: { pinBlock: string }) => ({ key: to.key, block: answer.pinBlock })
+      const attempt = { pan: card.pan, ...from, block: pinBlock }
+      const made = (answer: { pinBlock: string }) => ({ ...to, block: answer.pinBlock })
       return guarded(request, reply, { ...attempt, made }, async () => {
         const blocks = packBlocks([{ pan: card.pan, pinBlock }])
         const { rejected, packed, format, key } = await bridge.call('translatePinBlocks', { from, to, ...blocks })

@@ -76,7 +76,7 @@ export function pinRoutes(app: ApiInstance, { config, bridge, guarded }: RouteDe
       const jweKeys = grantedJweKeys(grants, config.keys)
       if (jweKeys.length === 0) throw new ServiceError('ERR_KEY_USE_FORBIDDEN')
       const made = ({ pinBlock }: AnswerOf<'openSetPin'>) =>
-        body.to && pinBlock !== undefined ? { key: body.to.key, block: pinBlock } : undefined
+        body.to && pinBlock !== undefined ? { ...body.to, block: pinBlock } : undefined
       const attempt = { pan: body.card.pan, key: 'jwe', block: body.encryptedPinBlock, made }
       return guarded(request, reply, attempt, () => bridge.call('openSetPin', { ...body, jweKeys }))
     },
@@ -98,7 +98,7 @@ export function pinRoutes(app: ApiInstance, { config, bridge, guarded }: RouteDe
       const { body } = request
       const { key, format } = body.from
       authorise(request, { operation: 'pin/get', keys: [key], formats: [format], recipient: body.recipient })
-      const attempt = { pan: body.card.pan, key, block: body.pinBlock }
+      const attempt = { pan: body.card.pan, key, format, block: body.pinBlock }
       return guarded(request, reply, attempt, () => bridge.call('sealGetPin', body))
     },
   )

@@ -23,7 +23,7 @@ const needs = (operation: Needs['operation'], { from, key }: PrwBody): Needs => 
   keys: [from.key, key],
   formats: [from.format],
 })
-const attempt = ({ card, from, pinBlock }: PrwBody) => ({ pan: card.pan, key: from.key, block: pinBlock })
+const attempt = ({ card, from, pinBlock }: PrwBody) => ({ pan: card.pan, ...from, block: pinBlock })
 
 /** Declares the routes. */
 export function prwRoutes(app: ApiInstance, { bridge, guarded }: RouteDeps): void {

@@ -101,6 +101,6 @@ describe('pin-blocks/translate-batch', () => {
   })
 
   it('is refused beyond its size, before it is read', async () => {
-    expectProblem(await issuer.post(PATH, ' '.repeat(4 * 1024 * 1024 + 1)), 413, 'ERR_REQUEST_TOO_LARGE')
+    expectProblem(await issuer.post(PATH, ' '.repeat(2_500_001)), 413, 'ERR_REQUEST_TOO_LARGE')
   })
 })

@@ -19,9 +19,12 @@ import {
   type Needle,
 } from '../support/memory.ts'
 import { flipBit, openEc, sealTo } from '../support/node-jwe.ts'
+import { agreed } from '../support/oracles.ts'
+import { oracleEncipher, oracleEncode } from '../unit/pin/pin-block-oracle.ts'
 import { CHANGE, clearBlock, iso0, newPan, newPin, openIssuer, TO, type Issuer } from './routes/issuer.ts'
 
 const ROUNDS = 25
+const BATCH_ITEMS = 10
 const IDLE_MS = 500
 /** A memory is read in seconds, but not in how many on a machine that does other things as well. */
 const SCAN_TIMEOUT_MS = 300_000
@@ -60,9 +63,19 @@ function card() {
   clearPins.push(
     ...bytesNeedles('clear ISO-0 block', Buffer.from(clearBlock('ISO-0', pin, pan), 'hex')),
     ...bytesNeedles('clear SECCOS block', Buffer.from(clearBlock('SECCOS', pin, pan), 'hex')),
+    // The half of a format 4 PIN field that is not random.
+    ...bytesNeedles('clear ISO-4 PIN field', Buffer.from(`4c${pin}aa`, 'hex')),
     ...pinNeedles('PIN', pin),
   )
   return { pin, pan, card: { pan, panSequenceNumber: '01', expiry: '3012' } }
+}
+
+/** A block of format 4 under zpk-aes; what its first pass makes, bound to no PAN, must be nowhere either. */
+function block4(pin: string, pan: string): string {
+  const encipher = (hex: string) => agreed(({ ecb }) => ecb('AES', issuer.keys['zpk-aes']!, hex))
+  const pinField = oracleEncode('ISO-4', pin, pan, `AA${randomBytes(8).toString('hex')}`)
+  clearPins.push(...bytesNeedles('ISO-4 block without its PAN', Buffer.from(encipher(pinField), 'hex')))
+  return oracleEncipher('ISO-4', encipher, pinField, pan)
 }
 
 function note(what: string, { cek, z }: { cek: Buffer; z: Buffer }): void {
@@ -122,7 +135,20 @@ function mixedTraffic(): (() => Promise<void>)[] {
     const shown = expected === 422 ? { ...onCard, pan: `${pan.slice(0, -2)}${digit}${pan.slice(-1)}` } : onCard
     await post(expected, path, { pinBlock: issuer.block('zpk-in', 'ISO-0', pin, pan), from, card: shown, ...more })
   }
+  const batch = (from: 'ISO-0' | 'ISO-4', to: { key: string; format: string }) => async () => {
+    const items = Array.from({ length: BATCH_ITEMS }, (_, i) => {
+      const { pin, pan } = card()
+      const pinBlock = from === 'ISO-4' ? block4(pin, pan) : issuer.block('zpk-in', 'ISO-0', pin, pan)
+      return { id: String(i), pinBlock, card: { pan } }
+    })
+    const zone = { key: from === 'ISO-4' ? 'zpk-aes' : 'zpk-in', format: from }
+    const answer = await post(200, '/v1/pin-blocks/translate-batch', { from: zone, to, items })
+    expect(answer.items.every((item: { code?: string }) => item.code === undefined)).toBe(true)
+  }
   return [
+    batch('ISO-0', { key: 'zpk-aes', format: 'ISO-4' }),
+    batch('ISO-4', { key: 'zpk-out', format: 'ISO-3' }),
+    block(200, '/v1/pin-blocks/translate', { to: { key: 'zpk-aes', format: 'ISO-4' } }),
     set('jwe-ec', 200),
     set('jwe-rsa', 200),
     set('jwe-ec', 422, (jwe) => flipBit(jwe, 3)),
@@ -196,8 +222,9 @@ describe('the scanner', () => {
 
 describe('after some hundred requests', () => {
   it('has sent them all', () => {
-    expect(requests).toBe(ROUNDS * 14)
-    expect(clearPins.length).toBe(ROUNDS * 14 * 14)
+    expect(requests).toBe(ROUNDS * 17)
+    // Every card of them in at least fourteen forms.
+    expect(clearPins.length).toBeGreaterThan(ROUNDS * (15 + 2 * BATCH_ITEMS) * 14)
   })
 
   it('the gateway holds no clear PIN block, no PIN, no CEK, no Z, no key value and not the HSM PIN', () => {

@@ -1,6 +1,5 @@
 /** `pinbridge doctor`: checks module, token, login, keys, mechanisms and profiles, and says of each what is right or what to do. */
 import { Command } from 'commander'
-import { loadConfig } from '../config/config.ts'
 import type { Finding } from './doctor-findings.ts'
 
 const EX_UNAVAILABLE = 69
@@ -13,7 +12,10 @@ export function doctorCommand(): Command {
     .option('--json', 'print the findings as JSON')
     .action(async ({ config, json }: { config: string; json?: boolean }) => {
       // Loaded here, because it loads native code, and the supervisor is forbidden to.
-      const { examine } = await import('./doctor-findings.ts')
+      const [{ loadConfig }, { examine }] = await Promise.all([
+        import('../config/config.ts'),
+        import('./doctor-findings.ts'),
+      ])
       const findings = await examine(loadConfig(config))
       process.stdout.write(json ? `${JSON.stringify({ findings })}\n` : table(findings))
       if (findings.some(({ verdict }) => verdict === 'wrong')) process.exitCode = EX_UNAVAILABLE

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The `pinbridge` command. */
 import { Command } from 'commander'
-import { ConfigError, EX_CONFIG } from '../config/config.ts'
+import { ConfigError, EX_CONFIG } from '../config/problems.ts'
 import { CommandError } from './command-error.ts'
 import { doctorCommand } from './doctor.ts'
 import { initCommand } from './init.ts'

@@ -1,9 +1,6 @@
 /** `pinbridge serve`: runs the service until it is told to stop. */
 import { tmpdir } from 'node:os'
 import { Command, InvalidArgumentError } from 'commander'
-import { loadConfig } from '../config/config.ts'
-import { createLog } from '../log.ts'
-import { Supervisor } from '../supervisor/supervisor.ts'
 import { confine } from './confine.ts'
 
 interface ServeOptions {
@@ -24,8 +21,14 @@ export function serveCommand(): Command {
     .action(serve)
 }
 
-function serve(options: ServeOptions): void {
+async function serve(options: ServeOptions): Promise<void> {
   confine([tmpdir()])
+  // Loaded here, because this process begins anew when it is confined.
+  const [{ loadConfig }, { createLog }, { Supervisor }] = await Promise.all([
+    import('../config/config.ts'),
+    import('../log.ts'),
+    import('../supervisor/supervisor.ts'),
+  ])
   const config = loadConfig(options.config, {
     ...(options.port !== undefined && { port: options.port }),
     ...(options.managementPort !== undefined && { managementPort: options.managementPort }),

@@ -11,11 +11,8 @@ import { randomBytesOf, requiredInputs, type RequiredInput } from '../pin-change
 import { findProfile } from '../pin-change/shipped-profiles.ts'
 import { profilesOf } from './profile-rules.ts'
 
-export { ConfigError } from './problems.ts'
+export { ConfigError, EX_CONFIG } from './problems.ts'
 export { profilesOf } from './profile-rules.ts'
-
-/** The exit code of a process whose configuration cannot be used (sysexits.h). */
-export const EX_CONFIG = 78
 
 const MOST_BYTES = 4 * 1024 * 1024
 

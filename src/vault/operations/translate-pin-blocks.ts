@@ -36,30 +36,29 @@ export async function translatePinBlocks(
 
   // One place for each that every row passes through: a view of its own for every row would cost more than all the rest.
   const pan = Buffer.alloc(PAN_BYTES) as Uint8Array as Pan
-  const clearBlock = secrets.take(from.layout.blockBytes)
+  const incoming = { pinBlock: secrets.take(from.layout.blockBytes), pan }
   const pin = secrets.take(MAX_PIN_DIGITS)
-  const fill = secrets.take(to.layout.fillBytes)
+  const reencoded = { pin, pinDigits: 0, pan, fill: secrets.take(to.layout.fillBytes) }
   const target = secrets.take(to.layout.blockBytes)
 
   const outgoing = secrets.take(items * to.layout.blockBytes)
-  const outgoingPans = Buffer.alloc(pans.length)
   const rejected: number[] = []
   const prws: (RowPrw | null)[] = []
   let valid = 0
   for (let i = 0; i < items; i++) {
     read(pan, pans, i)
     if (panDigits(pan) === 0) throw new ServiceError('ERR_REQUEST_INVALID')
-    read(clearBlock, clear, i)
-    const pinDigits = from.layout.decode({ pinBlock: clearBlock, pan }, pin)
+    read(incoming.pinBlock, clear, i)
+    const pinDigits = from.layout.decode(incoming, pin)
     if (prwKey) prws.push(pinDigits === 0 ? null : await rowPrw(context, prwKey, { pin, pinDigits }, pan, request, i))
     if (pinDigits === 0) {
       rejected.push(i)
       continue
     }
-    read(fill, fills, i)
-    to.layout.encode({ pin, pinDigits, pan, fill }, target)
+    read(reencoded.fill, fills, i)
+    reencoded.pinDigits = pinDigits
+    to.layout.encode(reencoded, target)
     write(target, outgoing, valid)
-    write(pan, outgoingPans, valid)
     valid++
   }
   const answer = { format: request.to.format, key: keyRef(to.key), rejected, ...(prwKey && { prws }) }
@@ -68,7 +67,7 @@ export async function translatePinBlocks(
     hsm,
     to,
     outgoing.subarray(0, valid * to.layout.blockBytes),
-    outgoingPans.subarray(0, valid * PAN_BYTES),
+    withoutRejected(pans, rejected),
   )
   return { ...answer, packed: withGaps(enciphered, rejected, items, to.layout.blockBytes) }
 }
@@ -116,12 +115,26 @@ async function rowPrw(
 
 /** Copies row `row` of `rows` into `place`, a row long. */
 function read(place: Uint8Array, rows: Uint8Array, row: number): void {
-  for (let i = 0, from = row * place.length; i < place.length; i++) place[i] = rows[from + i]!
+  const bytes = place.length
+  for (let i = 0, from = row * bytes; i < bytes; i++, from++) place[i] = rows[from]!
 }
 
 /** Copies `place`, a row long, to row `row` of `rows`. */
 function write(place: Uint8Array, rows: Uint8Array, row: number): void {
-  for (let i = 0, to = row * place.length; i < place.length; i++) rows[to + i] = place[i]!
+  const bytes = place.length
+  for (let i = 0, to = row * bytes; i < bytes; i++, to++) rows[to] = place[i]!
+}
+
+/** The PANs of the items that were not rejected. */
+function withoutRejected(pans: Buffer, rejected: readonly number[]): Buffer {
+  if (rejected.length === 0) return pans
+  let from = 0
+  const kept: Buffer[] = []
+  for (const row of rejected) {
+    kept.push(pans.subarray(from, row * PAN_BYTES))
+    from = (row + 1) * PAN_BYTES
+  }
+  return Buffer.concat([...kept, pans.subarray(from)])
 }
 
 /** The blocks of all items: those that were enciphered in their order, and zeros where one was rejected. */

@@ -119,6 +119,19 @@ describe('translations of one pair of keys', () => {
     expect(await waiting).toHaveProperty('rejected')
   })
 
+  it('go, as every call, to the vault that has the fewest blocks before it, however many its messages', async () => {
+    await open()
+    const vaults = [await harness.serve(1), await harness.serve(2)]
+    await oneByOne([translation(100)])
+    for (const key of ['a', 'b', 'c']) {
+      void mac(key)
+      await turn()
+    }
+    await oneByOne([translation()])
+    await received(vaults[1]!, 4)
+    expect(vaults[0]!.received).toHaveLength(1)
+  })
+
   it('wait with all others, and in their order, where a vault has no credit at all', async () => {
     await open({ inFlightPerVault: 1 })
     const vault = await harness.serve(1)

@@ -122,7 +122,7 @@ export const REQUESTS = {
       from: Zone,
       to: Zone,
       items: Type.Integer({ minimum: 1, maximum: MAX_BATCH_ITEMS }),
-      // Decipher and decode only; nothing comes back but what is rejected.
+      // Decipher, decode and make the PRWs that are asked for; no block comes back.
       checkOnly: Type.Optional(Type.Boolean()),
       prw: Type.Optional(
         Type.Object({ key: KeyId, cards: Type.Array(PrwRow, { minItems: 1, maxItems: MAX_BATCH_ITEMS }) }, strict),
@@ -142,7 +142,7 @@ export type Operation = keyof typeof REQUESTS
 /**
  * PIN blocks and their PANs as bytes: what JSON would make ten times as dear goes behind it.
  *
- * Layout of a request, n items: n PANs of 10 bytes, packed BCD (pin/pan.ts), then n PIN blocks of 8 or 16 bytes. Of an
+ * Layout of a request, n items: n PANs of 10 bytes, packed BCD (pan.ts), then n PIN blocks of 8 or 16 bytes. Of an
  * answer: n PIN blocks; the place of a rejected one holds zeros.
  */
 export interface PackedBlocks {

@@ -2,8 +2,6 @@
 import { PAN_BYTES } from '../pan.ts'
 import type { Zone } from './contract.ts'
 
-export { PAN_BYTES }
-
 /** The bytes of an enciphered PIN block: 16 in ISO format 4, 8 in every other. */
 export function blockBytesOf(format: Zone['format']): number {
   return format === 'ISO-4' ? 16 : 8

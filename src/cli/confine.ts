@@ -2,7 +2,7 @@
  * Puts this process under node's permission model by starting it anew in its place: a flag is the only way in, and whoever
  * types the command should not have to know it.
  */
-import { HARDENING_FLAGS } from '../supervisor/spawn.ts'
+import { HARDENING_FLAGS, HEAP_FLAGS } from '../supervisor/spawn.ts'
 import { CommandError } from './command-error.ts'
 
 const EX_UNAVAILABLE = 69
@@ -17,7 +17,7 @@ export function confine(mayWrite: readonly string[]): void {
   if ((process.permission as unknown) !== undefined) return
   if (process.execve === undefined)
     throw new CommandError(EX_UNAVAILABLE, 'this node cannot be confined: Node.js 24 is needed')
-  const flags = ['--permission', '--no-warnings', ...HARDENING_FLAGS, '--allow-child-process', '--allow-fs-read=*']
-  const paths = mayWrite.map((path) => `--allow-fs-write=${path}`)
-  process.execve(process.execPath, [process.execPath, ...flags, ...paths, ...process.argv.slice(1)], process.env)
+  const flags = ['--permission', '--no-warnings', ...HARDENING_FLAGS, ...HEAP_FLAGS]
+  const rights = ['--allow-child-process', '--allow-fs-read=*', ...mayWrite.map((path) => `--allow-fs-write=${path}`)]
+  process.execve(process.execPath, [process.execPath, ...flags, ...rights, ...process.argv.slice(1)], process.env)
 }

@@ -12,8 +12,8 @@ import type { RowNeeds, RowReader } from '../rows/row-reader.ts'
 import type { Zone } from '../bridge/contract.ts'
 import type { Source } from './source.ts'
 
-/** The most lines of a chunk: so many blocks make a call to the HSM cheap. */
-const CHUNK_LINES = 4096
+/** The most lines of a chunk: so many blocks make what a call costs besides them small, and are less than 64 KiB. */
+const CHUNK_LINES = 8000
 /** With a PRW a row costs a call of its own, and a vault has only so long. */
 const CHUNK_LINES_WITH_PRW = 256
 /** The line that reaches so many bytes is the last one of its chunk. */

@@ -78,6 +78,7 @@ export function writePinField(
   let low = 0
   for (let i = 0; i < HIGH_BODY_NIBBLES; i++) {
     const j = HIGH_BODY_NIBBLES + i
+    // Behind the end of a short slice stands nothing, and nothing masked is 0.
     const digit = pin[i]! & -isBelow(i, pinDigits)
     const lowDigit = pin[j]! & -isBelow(j, pinDigits)
     over |= digit | lowDigit

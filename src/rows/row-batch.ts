@@ -2,7 +2,8 @@
  * The rows of one stretch of a file, by their places in its bytes: no object, string or view a row, because a file has
  * millions of them.
  */
-import { blockBytesOf, PAN_BYTES } from '../bridge/packed-blocks.ts'
+import { blockBytesOf } from '../bridge/packed-blocks.ts'
+import { PAN_BYTES } from '../pan.ts'
 import type { RequestOf, Zone } from '../bridge/contract.ts'
 
 /** What a PRW is made of beside PAN and PIN, as a translatePinBlocks request carries it. */

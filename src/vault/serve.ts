@@ -47,7 +47,8 @@ export function createAnswerer(context: VaultContext): Answerer {
     if (typeof id !== 'number' || typeof operation !== 'string') return undefined
     const check = checks.get(operation)
     try {
-      if (check?.(body) !== true) throw new ServiceError('ERR_REQUEST_INVALID')
+      const hasStrayBytes = packed.length > 0 && operation !== 'translatePinBlocks'
+      if (check?.(body) !== true || hasStrayBytes) throw new ServiceError('ERR_REQUEST_INVALID')
       const run = OPERATIONS[operation as Operation] as (
         context: VaultContext,
         body: unknown,

@@ -31,7 +31,7 @@ export async function translatePinBlocks(
 
   using secrets = new SecretScope()
   const clear = await decipherPinBlocks(hsm, from, packed.subarray(pans.length), pans, secrets)
-  const fills = secrets.take(items * to.layout.fillBytes)
+  const fills = secrets.take(request.checkOnly ? 0 : items * to.layout.fillBytes)
   if (fills.length > 0) await hsm.fillRandom(fills)
 
   // One place for each that every row passes through: a view of its own for every row would cost more than all the rest.
@@ -55,6 +55,7 @@ export async function translatePinBlocks(
       rejected.push(i)
       continue
     }
+    if (request.checkOnly) continue
     read(reencoded.fill, fills, i)
     reencoded.pinDigits = pinDigits
     to.layout.encode(reencoded, target)
@@ -62,7 +63,7 @@ export async function translatePinBlocks(
     valid++
   }
   const answer = { format: request.to.format, key: keyRef(to.key), rejected, ...(prwKey && { prws }) }
-  if (request.checkOnly || valid === 0) return { ...answer, packed: Buffer.alloc(items * to.layout.blockBytes) }
+  if (valid === 0) return { ...answer, packed: Buffer.alloc(items * to.layout.blockBytes) }
   const enciphered = await encipherPinBlocks(
     hsm,
     to,

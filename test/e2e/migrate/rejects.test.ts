@@ -14,7 +14,7 @@ let files = 0
 
 beforeAll(async () => {
   setUp = await makeSetUp(folder.path)
-  rows = makeRows(10_000)
+  rows = makeRows(20_000)
   blocks = makeBlocks('ISO-0', keyOf(setUp, 'zpk-in'), rows)
   outBlocks = makeBlocks('ISO-0', keyOf(setUp, 'zpk-out'), rows)
 })
@@ -131,7 +131,7 @@ describe('rejects', () => {
   })
 
   it('keeps line numbers right over many chunks', async () => {
-    const places = [0, 1, 4094, 4095, 4096, 4097, 8191, 8192, 9_999]
+    const places = [0, 1, 7998, 7999, 8000, 8001, 15_999, 16_000, 19_999]
     const text = rows.map((_, i) => csv(i, places.includes(i) ? wrong(i) : blocks[i])).join('')
     const { code, out, rejects } = await migrated(text)
     expect(code).toBe(65)
@@ -140,10 +140,10 @@ describe('rejects', () => {
   })
 
   it('finds an id that comes again anywhere in the file with --check-ids only', async () => {
-    const again = [...rows.keys(), 3, 9_000].map((i) => csv(i)).join('')
-    expect((await migrated(again)).rejects).toBe(`line,id,code\n10002,card-9000,ERR_ID_DUPLICATE\n`)
+    const again = [...rows.keys(), 3, 19_000].map((i) => csv(i)).join('')
+    expect((await migrated(again)).rejects).toBe('line,id,code\n20002,card-19000,ERR_ID_DUPLICATE\n')
     const checked = await migrated(again, ['--check-ids'])
-    expect(checked.rejects).toBe('line,id,code\n10001,card-3,ERR_ID_DUPLICATE\n10002,card-9000,ERR_ID_DUPLICATE\n')
+    expect(checked.rejects).toBe('line,id,code\n20001,card-3,ERR_ID_DUPLICATE\n20002,card-19000,ERR_ID_DUPLICATE\n')
     expect(checked.out).toBe(rows.map((_, i) => csv(i, outBlocks[i])).join(''))
   })
 

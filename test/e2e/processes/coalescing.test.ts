@@ -16,6 +16,8 @@ import { keyValue } from './traffic.ts'
 
 const REQUESTS = process.env['PINBRIDGE_FULL'] ? 100_000 : 20_000
 const CONNECTIONS = 256
+/** As many of them send batches and nothing else; a client may have 8 under way. */
+const BATCH_CONNECTIONS = 4
 const VAULTS = 2
 const IN_FLIGHT_PER_VAULT = 4
 
@@ -37,6 +39,9 @@ const PAIRS: readonly (readonly [Zone, Zone])[] = [
   [zone('seccos-pin', 'SECCOS'), zone('zpk-out', 'ISO-3')],
 ]
 
+/** What three of twenty single requests are; all of them take the blocks of the first four pairs. */
+const OTHERS = ['get', 'prw', 'mac'] as const
+
 /** A PIN block on its way in, and the PIN in it; undefined if there is none, and the answer must be 422. */
 interface Sent {
   readonly pinBlock: string
@@ -53,7 +58,7 @@ interface Question {
 }
 
 /** Every request of the run, and what it must be answered, by node:crypto and the values of the development keys. */
-function createQuestions({ setUp }: Pick<Service, 'setUp'>): (n: number) => Question {
+function createQuestions({ setUp }: Pick<Service, 'setUp'>): (n: number, isBatch: boolean) => Question {
   const { ecb, decipherEcb, cmac, retailMac } = ORACLES.find(({ name }) => name === 'node:crypto')!
   const value = (id: string) => keyValue({ setUp }, id)
   const cipher = (format: OracleFormat) => (format === 'ISO-4' ? 'AES' : 'TDEA')
@@ -94,25 +99,25 @@ function createQuestions({ setUp }: Pick<Service, 'setUp'>): (n: number) => Ques
   }
   const recipient = setUp.recipients[0]!
 
-  return (n) => {
+  return (n, isBatch) => {
     const counter = String(n % 10_000).padStart(4, '0')
-    const kind = randomInt(20)
-    const [from, to] = PAIRS[randomInt(kind < 3 ? 4 : PAIRS.length)]!
+    const other = isBatch ? undefined : OTHERS[randomInt(20)]
+    const [from, to] = PAIRS[randomInt(other ? 4 : PAIRS.length)]!
     const sent = send(from, n)
     const { pin, pan } = sent
-    if (kind === 0) {
+    if (other === 'get') {
       return question('/v1/pin/get', sent, { recipient: recipient.kid }, async ({ encryptedPinBlock }) => {
         return (await openPin(encryptedPinBlock as string, recipient.privateJwk, pan)) === pin
       })
     }
-    if (kind === 1) {
+    if (other === 'prw') {
       return question('/v1/prw/generate', sent, { key: 'prw', change: { counter } }, ({ prw }) => {
         const length = pin!.length.toString(16).padStart(2, '0')
         const message = `${pan.padStart(20, '0')}01${length}${pin!.padEnd(12, 'F')}${counter}`
         return prw === cmac('TDEA', value('prw'), message).toUpperCase()
       })
     }
-    if (kind === 2) {
+    if (other === 'mac') {
       const [pinBlock, prw] = [sent.pinBlock, randomBytes(8).toString('hex')]
       const transactionId = String(n)
       const mac = retailMac(value('pin-mac'), `${pinBlock}${prw}${counter}${transactionId.padStart(20, '0')}`, 2)
@@ -123,7 +128,7 @@ function createQuestions({ setUp }: Pick<Service, 'setUp'>): (n: number) => Ques
       }
     }
     const isOut = ({ format, key }: any) => format === to.format && key.id === to.key
-    if (kind === 3) {
+    if (isBatch) {
       // Numbers of their own, which no single request has.
       const items = Array.from({ length: randomInt(1, 51) }, (_, i) => send(from, REQUESTS + 50 * n + i))
       const isRight = (json: any) =>
@@ -171,9 +176,9 @@ describe('requests that share messages to the vaults', () => {
       const outcomes: Record<string, number> = {}
       const wrong: { path: string; answer: Answer }[] = []
       let n = 0
-      const caller = async () => {
+      const caller = async (_: unknown, i: number) => {
         while (n < REQUESTS) {
-          const { path, body, isRight } = ask(n++)
+          const { path, body, isRight } = ask(n++, i < BATCH_CONNECTIONS)
           const answer = await service.call('POST', path, body)
           const name = `${path} ${answer.status}`
           outcomes[name] = (outcomes[name] ?? 0) + 1

@@ -43,7 +43,7 @@ async function chunksOf(file: Buffer, sizes: () => number, cardFields?: readonly
 
 describe('ChunkReader', () => {
   it('cuts a file at the same places, however it arrives, and gives the digest up to each', async () => {
-    const rows = Array.from({ length: 9_000 }, (_, i) =>
+    const rows = Array.from({ length: 20_000 }, (_, i) =>
       row(i, i % 1000 === 7 ? LONG : i % 50 === 3 ? 'y'.repeat(1000) : ''),
     )
     const file = Buffer.from(rows.join(''))
@@ -52,13 +52,13 @@ describe('ChunkReader', () => {
     for (const { firstLine, end, digest, lines } of whole) {
       expect(firstLine).toBe(line)
       line += lines.length
-      expect(lines.length).toBeLessThanOrEqual(4096)
+      expect(lines.length).toBeLessThanOrEqual(8000)
       expect(digest).toBe(createHash('sha256').update(file.subarray(0, end)).digest('hex'))
     }
-    expect(line).toBe(9_001)
+    expect(line).toBe(20_001)
     expect(whole.at(-1)!.end).toBe(file.length)
     expect(whole.length).toBeGreaterThanOrEqual(3)
-    expect(whole.flatMap(({ lines }) => lines).filter(({ fate }) => fate === 'rowMalformed')).toHaveLength(9)
+    expect(whole.flatMap(({ lines }) => lines).filter(({ fate }) => fate === 'rowMalformed')).toHaveLength(20)
     const fates = (chunks: typeof whole) =>
       chunks.map(({ lines, ...rest }) => ({ ...rest, fates: lines.map(({ fate, id }) => `${fate} ${id}`) }))
     await fc.assert(
@@ -78,9 +78,9 @@ describe('ChunkReader', () => {
     expect(chunk!.lines.map(({ fate }) => fate)).toEqual(['header', 'item', 'idDuplicate', 'carried'])
   })
 
-  it('ends a chunk after 4096 lines, after 256 where PRWs are made, and with the line that reaches a mebibyte', async () => {
-    const file = Buffer.from(`id,pan,pinBlock\n${Array.from({ length: 5000 }, (_, i) => row(i)).join('')}`)
-    expect((await chunksOf(file, () => Infinity)).map(({ lines }) => lines.length)).toEqual([4096, 905])
+  it('ends a chunk after 8000 lines, after 256 where PRWs are made, and with the line that reaches a mebibyte', async () => {
+    const file = Buffer.from(`id,pan,pinBlock\n${Array.from({ length: 10_000 }, (_, i) => row(i)).join('')}`)
+    expect((await chunksOf(file, () => Infinity)).map(({ lines }) => lines.length)).toEqual([8000, 2001])
     expect((await chunksOf(file, () => Infinity, []))[0]!.lines).toHaveLength(256)
     const wide = Buffer.from(Array.from({ length: 100 }, (_, i) => row(i, 'z'.repeat(50_000))).join(''))
     const [first] = await chunksOf(wide, () => Infinity)
@@ -103,7 +103,7 @@ describe('ChunkReader', () => {
   })
 
   it('tells two rows of one id in one chunk, and not in two', async () => {
-    const rows = Array.from({ length: 4095 }, (_, i) => row(i + 10))
+    const rows = Array.from({ length: 7999 }, (_, i) => row(i + 10))
     const file = Buffer.from(`${row(1)}${rows.join('')}${row(1)}${row(2)}${row(2)}`)
     const [, second] = await chunksOf(file, () => Infinity)
     expect(second!.lines.map(({ fate }) => fate)).toEqual(['item', 'item', 'idDuplicate'])

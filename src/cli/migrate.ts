@@ -6,6 +6,7 @@ import { EX_USAGE } from '../migration/migration-error.ts'
 import { filesOf, type MigrateOptions } from '../migration/options.ts'
 import type { Named } from '../migration/parameters.ts'
 import { recordPath, temporaryRecordPath } from '../migration/record.ts'
+import { HEAP_FLAGS } from '../supervisor/spawn.ts'
 import { CommandError } from './command-error.ts'
 import { confine } from './confine.ts'
 
@@ -62,7 +63,7 @@ async function run(line: CommandLine): Promise<void> {
     : options.isDryRun || options.rejects === undefined
       ? []
       : [options.rejects]
-  confine([...written, join(tmpdir(), 'pinbridge-*')])
+  confine([...written, join(tmpdir(), 'pinbridge-*')], HEAP_FLAGS)
   // Loaded here, because this process begins anew when it is confined.
   const [{ loadConfig }, { migrate }, { summaryText }] = await Promise.all([
     import('../config/config.ts'),

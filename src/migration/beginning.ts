@@ -9,6 +9,7 @@ import type { ChunkReader } from './chunk-reader.ts'
 import { EX_IOERR, EX_USAGE, ioError, MigrationError } from './migration-error.ts'
 import type { Files } from './options.ts'
 import { isThere } from './output-files.ts'
+import type { Source } from './source.ts'
 import { readRecord, recordPath, type MigrationRecord, type RecordedParameters, type Stretch } from './record.ts'
 
 const READ_BYTES = 256 * 1024
@@ -62,6 +63,17 @@ export async function replay(
   }
   if (!isSame && !isStopped())
     throw new MigrationError(EX_IOERR, 'the input does not begin with what has been read of it')
+}
+
+/**
+ * Makes sure that an input of which all was read has not grown.
+ *
+ * @throws MigrationError if there is more of it.
+ */
+export async function assertNothingFollows(source: Source): Promise<void> {
+  if ((await source.read(Buffer.alloc(1), 0, 1)) > 0) {
+    throw new MigrationError(EX_IOERR, 'the migration is complete, and the input has more than was read')
+  }
 }
 
 /**

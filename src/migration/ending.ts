@@ -36,15 +36,21 @@ export async function brokenOff(
   await ledger?.rescue()
   const exitCode = isSignal ? SIGNAL_CODES[reason] : reason.exitCode
   const sentences = [isSignal ? `ended by ${reason}` : reason.message]
-  const standing = ledger?.standing
+  const standing = ledger?.hasBegun === true ? ledger.standing : undefined
   const summary = standing && summaryOf(isSignal ? 'interrupted' : 'failed', standing, options, false)
   if (options.isDryRun) return { exitCode, summary, sentences }
   if (!ledger?.hasBegun) sentences.push(isResumed ? 'what was done before is as it was' : 'nothing was written')
   else {
     const done = `${ledger.standing.lines} lines of the input are done with, and ${ledger.standing.rowsWritten} rows written`
-    sentences.push(done, filesOf(options) ? RESUME : 'standard output cannot be taken back: it has to be begun again')
+    sentences.push(
+      done,
+      filesOf(options) ? resumeSentence(options) : 'standard output cannot be taken back: it has to be begun again',
+    )
   }
   return { exitCode, summary, sentences }
 }
 
-const RESUME = 'the same command with --resume goes on from there'
+function resumeSentence({ input }: MigrateOptions): string {
+  if (input !== undefined) return 'the same command with --resume goes on from there'
+  return 'with the same rows in a file, --in FILE --resume goes on from there'
+}

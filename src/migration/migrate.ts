@@ -3,7 +3,7 @@ import { migrationVaultConfig } from '../config/config.ts'
 import type { Config } from '../config/schema.ts'
 import { createLog } from '../log.ts'
 import { InputError } from '../rows/row-reader.ts'
-import { continueFrom, findRecord, replay } from './beginning.ts'
+import { assertNothingFollows, continueFrom, findRecord, replay } from './beginning.ts'
 import { ChunkReader } from './chunk-reader.ts'
 import { brokenOff, completed, type Ending, type SIGNAL_CODES } from './ending.ts'
 import { FileIds } from './file-ids.ts'
@@ -11,7 +11,7 @@ import { freshBeginning, Ledger } from './ledger.ts'
 import { lockOutput } from './lock.ts'
 import { endRecord, startRecord } from './log-records.ts'
 import { EX_IOERR, MigrationError } from './migration-error.ts'
-import { assertDistinct, filesOf, type MigrateOptions } from './options.ts'
+import { assertDistinct, assertOutputIsOther, filesOf, type MigrateOptions } from './options.ts'
 import { openFiles, openStreams, type Outputs } from './output-files.ts'
 import { checkParameters, type Parameters } from './parameters.ts'
 import { Pipeline } from './pipeline.ts'
@@ -28,6 +28,7 @@ export async function migrate(config: Config, options: MigrateOptions): Promise<
     const parameters = checkParameters(config, options)
     assertDistinct(options)
     source = options.input === undefined ? new StreamSource(process.stdin) : await openFile(options.input)
+    assertOutputIsOther(options, source)
     return await new Migration(config, options, parameters, source).run()
   } catch (error) {
     if (!(error instanceof MigrationError)) throw error
@@ -64,7 +65,6 @@ class Migration {
   async run(): Promise<Ending> {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => this.#stop(signal))
     const record = await this.#findRecord()
-    if (record?.state === 'complete') return completed(record, this.#options, record.inputChanged)
     this.#log.info(startRecord(this.#parameters, this.#options, this.#source.size, record), 'migration-started')
     const ending = await this.#end(record)
     this.#log.info(endRecord(ending), 'migration-ended')
@@ -82,7 +82,8 @@ class Migration {
   async #end(record: MigrationRecord | undefined): Promise<Ending> {
     try {
       const standing = await this.#work(record)
-      if (standing) return completed(standing, this.#options, !(await this.#source.isUnchanged()))
+      const hasChanged = record?.inputChanged === true || !(await this.#source.isUnchanged())
+      if (standing) return completed(standing, this.#options, hasChanged)
       return await brokenOff(this.#signal ?? 'SIGTERM', this.#ledger, this.#options, record !== undefined)
     } catch (error) {
       const reason = this.#signal ?? this.#problemOf(error)
@@ -100,6 +101,10 @@ class Migration {
     const beginning = record && files ? await continueFrom(record, files) : freshBeginning()
     if (record) await replay(this.#chunks, record, () => this.#isStopped())
     if (this.#isStopped()) return undefined
+    if (record?.state === 'complete') {
+      await assertNothingFollows(this.#source)
+      return record
+    }
 
     const { from, to, prw } = this.#parameters
     const keys = new Set([from.key, to.key, ...(prw ? [prw.key] : [])])

@@ -1,8 +1,9 @@
 /** What the command line asks for; every path is absolute. */
-import { statSync } from 'node:fs'
+import { fstatSync, statSync } from 'node:fs'
 import { EX_USAGE, MigrationError } from './migration-error.ts'
 import type { Named } from './parameters.ts'
 import { recordPath, temporaryRecordPath } from './record.ts'
+import type { Source } from './source.ts'
 
 export interface MigrateOptions {
   readonly from: Named
@@ -50,6 +51,17 @@ export function assertDistinct(options: MigrateOptions): void {
     const twin = named.find(([, other], j) => j < i && path !== undefined && other !== undefined && isSame(path, other))
     if (twin) throw new MigrationError(EX_USAGE, `${name} is the same file as ${twin[0]}`)
   })
+}
+
+/**
+ * Makes sure that standard output was not led to the input: what comes out would be read again without end.
+ *
+ * @throws MigrationError, exit code 64
+ */
+export function assertOutputIsOther({ output, isDryRun }: MigrateOptions, { identity }: Source): void {
+  if (output !== undefined || isDryRun || identity === undefined) return
+  const { dev, ino } = fstatSync(1, { bigint: true })
+  if (`${dev}:${ino}` === identity) throw new MigrationError(EX_USAGE, 'standard output is the same file as --in')
 }
 
 function isSame(a: string, b: string): boolean {

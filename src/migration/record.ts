@@ -100,11 +100,23 @@ export async function readRecord(output: string): Promise<MigrationRecord | unde
   }
   try {
     const record = JSON.parse(text) as MigrationRecord
-    if (['running', 'complete'].includes(record.state) && Number.isSafeInteger(record.input.bytes)) return record
+    if (isRecord(record)) return record
   } catch {
     // What is no JSON is no record either.
   }
   throw new MigrationError(EX_IOERR, `${path}: is not the record of a migration`)
+}
+
+function isRecord({ state, input, output, rejects, parameters, rowsRejected, ...counts }: MigrationRecord): boolean {
+  return (
+    ['running', 'complete'].includes(state) &&
+    [input, output, rejects].every(
+      ({ bytes, sha256 }) => Number.isSafeInteger(bytes) && /^[0-9a-f]{64}$/.test(sha256),
+    ) &&
+    [counts.lines, counts.rowsRead, counts.rowsWritten].every(Number.isSafeInteger) &&
+    typeof counts.seconds === 'number' &&
+    [parameters, rowsRejected].every((member: unknown) => typeof member === 'object' && member !== null)
+  )
 }
 
 /** Puts a record in the place of the one before, so that at any moment the one or the other is there as a whole. */

@@ -23,6 +23,9 @@ const MAX_ID_BYTES = 128
 const CONTROLS = /\p{Cc}/u
 const PAN = /^[0-9]{12,19}$/
 const MANY_DIGITS = /[0-9]{12}/
+const SEPARATORS = /[\s._/-]/g
+const DIGIT_RUNS = /[0-9]{12,}/g
+const MAX_PAN_DIGITS = 19
 
 /** The first line of a reject file. */
 export function rejectHeader(kind: RowReader['kind']): string {
@@ -58,8 +61,25 @@ function shownId(batch: RowBatch, line: number, kind: RowReader['kind']): string
   const isText = kind === 'ndjson' && spelled.startsWith('"')
   const id = isText ? (JSON.parse(spelled) as string) : spelled
   const pan = bytes.toString('latin1', panAt[line], Math.min(panEnd[line]!, panAt[line]! + MAX_ID_BYTES))
-  const holdsPan = fate[line] === FATE.panInvalid ? MANY_DIGITS.test(id) : PAN.test(pan) && id.includes(pan)
+  // A PAN may stand in the wrong column, or be written in groups.
+  const digits = id.replace(SEPARATORS, '')
+  const isNear = fate[line] === FATE.panInvalid && MANY_DIGITS.test(digits)
+  const holdsPan = isNear || (PAN.test(pan) && digits.includes(pan)) || holdsLuhnNumber(digits)
   return holdsPan || CONTROLS.test(id) ? '' : spelled
+}
+
+/** Whether 12 to 19 digits stand in a text that end with the check digit of a PAN (ISO/IEC 7812-1 annex B). */
+function holdsLuhnNumber(text: string): boolean {
+  return (text.match(DIGIT_RUNS) ?? []).some((run) => run.length <= MAX_PAN_DIGITS && luhnSum(run) % 10 === 0)
+}
+
+function luhnSum(digits: string): number {
+  let sum = 0
+  for (let i = digits.length - 1, doubled = false; i >= 0; i--, doubled = !doubled) {
+    const digit = Number(digits[i]) * (doubled ? 2 : 1)
+    sum += digit > 9 ? digit - 9 : digit
+  }
+  return sum
 }
 
 /** How many rows were rejected in all. */

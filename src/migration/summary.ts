@@ -56,10 +56,17 @@ export function summaryOf(
   }
 }
 
+const OUTCOMES: Readonly<Record<Outcome, string>> = {
+  complete: 'complete',
+  interrupted: 'NOT COMPLETE: interrupted',
+  failed: 'NOT COMPLETE: failed',
+}
+
 /** The summary as a table. */
 export function summaryText(summary: Summary): string {
   const { rowsRead, rowsWritten, rowsRejected, seconds, rowsPerSecond, output, rejects, record } = summary
   const lines: [string, string][] = [
+    ['outcome', OUTCOMES[summary.outcome]],
     ['rows read', String(rowsRead)],
     summary.dryRun ? ['rows written', 'none: dry run'] : ['rows written', String(rowsWritten)],
     ['rows rejected', String(rejectedRows(rowsRejected))],

@@ -2,7 +2,7 @@
  * Reads CSV rows (RFC 4180) over bytes: fields by commas, quotes around a field and doubled inside it, CRLF or LF at the end.
  *
  * Narrower than the RFC in one thing: a line break inside a field is not read, so that a line is a row and a missing quote
- * costs one row and not the rest of the file. The first line may name the columns; without it they are id, pan, pinBlock.
+ * costs one row and not the rest of the file. The first line may name the columns, in any case; without it they are id, pan, pinBlock.
  */
 import { isUtf8 } from 'node:buffer'
 import { FATE, MAX_LINE_BYTES, type PrwRow, type RowBatch, type RowPlaces } from './row-batch.ts'
@@ -171,21 +171,22 @@ export class CsvReader implements RowReader {
   /** Takes the first line for the names of the columns, if it names any of the three. */
   #readHeader(batch: RowBatch, end: number): boolean {
     const names = Array.from({ length: this.#fields }, (_, i) =>
-      batch.bytes.toString('utf8', this.#from[i], this.#to[i]).replaceAll('""', '"'),
+      batch.bytes.toString('utf8', this.#from[i], this.#to[i]).replaceAll('""', '"').toLowerCase(),
     )
-    if (!NAMES.some((name) => names.includes(name))) {
+    if (!NAMES.some((name) => names.includes(name.toLowerCase()))) {
       this.#columns = this.#columnsWithoutHeader()
       return false
     }
     if (new Set(names).size < names.length) throw new InputError('its first line names a column twice')
     const { cardFields = [], newNames } = this.#settings
     const placeOf = (name: string): number => {
-      const place = names.indexOf(name)
+      const place = names.indexOf(name.toLowerCase())
       if (place < 0) throw new InputError(`its first line does not name the column ${name}`)
       return place
     }
     for (const name of newNames) {
-      if (names.includes(name)) throw new InputError(`its first line names a column ${name}, which is to be added`)
+      if (names.includes(name.toLowerCase()))
+        throw new InputError(`its first line names a column ${name}, which is to be added`)
     }
     this.#columns = {
       count: names.length,

@@ -1,5 +1,5 @@
 /** Answers the bridge: each request is checked against the contract's schema, then done, then answered or refused by code. */
-import { Ajv } from 'ajv'
+import { Ajv, type ValidateFunction } from 'ajv'
 import {
   REQUESTS,
   type Answers,
@@ -40,12 +40,19 @@ export interface Reply {
 /** Makes the answerer of a vault; it trusts nothing that the gateway has checked. */
 export function createAnswerer(context: VaultContext): Answerer {
   const ajv = new Ajv({ strict: true, allErrors: false })
-  const checks = new Map(Object.entries(REQUESTS).map(([operation, schema]) => [operation, ajv.compile(schema)]))
+  // Compiled when it is first needed: a vault of a migration has use for one of them.
+  const checks = new Map<string, ValidateFunction>()
+  const checkOf = (operation: string): ValidateFunction | undefined => {
+    if (!Object.hasOwn(REQUESTS, operation)) return undefined
+    const check = checks.get(operation) ?? ajv.compile(REQUESTS[operation as Operation])
+    checks.set(operation, check)
+    return check
+  }
 
   return async (message, packed) => {
     const { id, operation, body } = (message ?? {}) as { id?: unknown; operation?: unknown; body?: unknown }
     if (typeof id !== 'number' || typeof operation !== 'string') return undefined
-    const check = checks.get(operation)
+    const check = checkOf(operation)
     try {
       const hasStrayBytes = packed.length > 0 && operation !== 'translatePinBlocks'
       if (check?.(body) !== true || hasStrayBytes) throw new ServiceError('ERR_REQUEST_INVALID')

@@ -384,6 +384,7 @@ describe('translate-batch in CSV', () => {
     ['a PAN of 11 digits', [`a,41234567890,${good(2)}`]],
     ['a block of 15 digits', [row('a', good(2).slice(1))]],
     ['a block of format 4', [row('a', good(2) + good(2))]],
+    ['an id of 65 characters', [row('é'.repeat(65), good(2))]],
     ['a field too many', [`${row('a', good(2))},x`]],
     ['a quote that does not close', [row('"a', good(2))]],
     ['names without the PAN', ['id,pinBlock', `a,${good(2)}`]],

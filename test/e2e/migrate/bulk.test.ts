@@ -22,6 +22,9 @@ beforeAll(async () => {
 })
 afterAll(() => folder.dispose())
 
+/** So wide that a million rows are 240 MB, which nobody could hold unseen. */
+const NOTE = 'n'.repeat(200)
+
 /** A file of `steps` × 100 000 rows, and the digest of what it must become. */
 function makeFile(name: string, steps: number): { path: string; digest: string } {
   const path = join(folder.path, name)
@@ -29,7 +32,9 @@ function makeFile(name: string, steps: number): { path: string; digest: string }
   const digest = createHash('sha256')
   for (let step = 0; step < steps; step++) {
     const rows = makeRows(STEP, step + 1)
-    const lines = (blocks: string[]) => rows.map(({ pan }, i) => `${step * STEP + i},${pan},${blocks[i]}\n`).join('')
+    const lines = (blocks: string[]) =>
+      (step === 0 ? 'id,pan,pinBlock,note\n' : '') +
+      rows.map(({ pan }, i) => `${step * STEP + i},${pan},${blocks[i]},${NOTE}\n`).join('')
     writeSync(file, lines(makeBlocks('ISO-0', keyOf(setUp, 'zpk-in'), rows)))
     digest.update(lines(makeBlocks('ISO-0', keyOf(setUp, 'zpk-out'), rows)))
   }
@@ -79,10 +84,10 @@ describe('a million rows', () => {
     const few = await watched(small.path, join(folder.path, 'small.out'))
     const many = await watched(large.path, join(folder.path, 'large.out'))
     expect([few.summary.output.sha256, many.summary.output.sha256]).toEqual([small.digest, large.digest])
-    // What the garbage collector lets lie differs from run to run; a file held in memory would be 40 MiB and its copies.
-    expect(many.peaks.command).toBeLessThan(few.peaks.command + 40)
-    expect(many.peaks.vaults).toBeLessThan(few.peaks.vaults + 40)
-    expect(many.peaks.command).toBeLessThan(220)
+    // What the garbage collector lets lie differs from run to run; the nine hundred thousand rows more are 216 MB.
+    expect(many.peaks.command).toBeLessThan(few.peaks.command + 90)
+    expect(many.peaks.vaults).toBeLessThan(few.peaks.vaults + 90)
+    expect(Math.max(many.peaks.command, many.peaks.vaults)).toBeLessThan(256)
     console.log('peak MiB', { few: few.peaks, many: many.peaks })
   }, 120_000)
 })

@@ -8,7 +8,7 @@ import { isAlive } from '../processes/processes.ts'
 import { keyOf, makeBlocks, makeRows, runMigrate, startMigrate, vaultsOf } from './migration.ts'
 
 const KILLS = process.env['PINBRIDGE_FULL'] ? 300 : 50
-const ROWS = 500_000
+const ROWS = 300_000
 const folder = temporaryFolder()
 let setUp: DevelopmentSetUp
 let input: string
@@ -50,8 +50,8 @@ describe('a migration that is killed again and again', () => {
         const running = startMigrate(setUp.config, [...argsFor(out), ...(run > 0 ? ['--resume'] : [])])
         let isEnded = false
         void running.ended.then(() => (isEnded = true))
-        const victim = ['command', 'command', 'group', 'vault'][Math.floor(Math.random() * 4)]
-        await sleep(Math.random() * wholeMs)
+        const victim = ['command', 'command', 'command', 'group', 'group', 'vault'][Math.floor(Math.random() * 6)]
+        await sleep(Math.random() * 0.9 * wholeMs)
         if (!isEnded && kills < KILLS) {
           kills++
           if (victim === 'command') process.kill(running.pid, 'SIGKILL')

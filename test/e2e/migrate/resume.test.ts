@@ -115,8 +115,33 @@ describe('a migration that is stopped', () => {
     expectComplete()
     const again = await resume(['--json'])
     expect([again.code, again.stdout]).toEqual([65, first.stdout])
-    expect(again.log).toEqual([])
+    expect(again.log.map(({ msg }) => msg)).toEqual(['migration-started', 'migration-ended'])
     expectComplete()
+  })
+
+  it('that is complete is held against its files first: exit code 74', async () => {
+    await resume([])
+    const text = readFileSync(out)
+    const rows = readFileSync(input)
+    const own = join(folder.path, 'complete.csv')
+    args[args.indexOf('--in') + 1] = own
+    writeFileSync(own, rows)
+    expect((await resume([])).code).toBe(65)
+    for (const [file, change] of [
+      [out, Buffer.concat([Buffer.from('I'), text.subarray(1)])],
+      [out, text.subarray(0, -1)],
+      [own, Buffer.concat([rows, Buffer.from('x,4000001234567899,0011223344556677\n')])],
+      [own, rows.subarray(0, -20)],
+    ] as const) {
+      writeFileSync(file, change)
+      const { code, stdout } = await resume(['--json'])
+      expect({ code, outcome: stdout && (JSON.parse(stdout) as { outcome: string }).outcome }).not.toMatchObject({
+        outcome: 'complete',
+      })
+      expect(code).toBe(74)
+      writeFileSync(out, text)
+      writeFileSync(own, rows)
+    }
   })
 })
 

@@ -183,7 +183,8 @@ describe('CsvReader', () => {
       'id,pan,pinBlock,id',
       'id,pan',
       'pan,pinBlock',
-      '"id",PAN,pinBlock',
+      'ID,pan',
+      'id,pan,pinBlock,ID',
       'id,pan,pinBlock,"a""b","a""b"',
     ]) {
       expect(() => readRows(Buffer.from(`${header}\n`))).toThrow(InputError)
@@ -193,6 +194,7 @@ describe('CsvReader', () => {
       expect(() => readRows(Buffer.from(`${header}\n`), { needs })).toThrow(InputError)
     }
     expect(() => readRows(Buffer.from('id,pan,pinBlock,counter\n'), { needs })).not.toThrow()
+    expect(() => readRows(Buffer.from('"ID",PAN,PinBlock,COUNTER\n'), { needs })).not.toThrow()
   })
 
   it('gives the card fields that a PRW takes, and leaves out what does not have their form', () => {

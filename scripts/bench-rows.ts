@@ -1,0 +1,96 @@
+/** Cards with PIN blocks for a benchmark, made by node:crypto with development keys: as they come in, and as they must come out. */
+import { createCipheriv, randomFillSync, randomInt } from 'node:crypto'
+
+const PAN_DIGITS = 16
+const BLOCK_BYTES = 8
+const ZERO = 0x30
+
+/** The zone keys of the rows, two-key TDEA in hex. */
+export interface RowKeys {
+  readonly from: string
+  readonly to: string
+}
+
+/** Rows, packed: millions of objects would be slow to make. */
+export interface Rows {
+  readonly count: number
+  /** 16 ASCII digits a row. */
+  readonly pans: Buffer
+  /** ISO format 0 blocks of 8 bytes, under the one key and under the other. */
+  readonly blocksUnderFrom: Buffer
+  readonly blocksUnderTo: Buffer
+}
+
+/** Invents rows: random PANs, and random PINs of four digits. */
+export function makeRows(count: number, keys: RowKeys): Rows {
+  const pans = randomFillSync(Buffer.alloc(count * PAN_DIGITS))
+  const clearBlocks = Buffer.alloc(count * BLOCK_BYTES)
+  for (let i = 0; i < pans.length; i++) pans[i] = ZERO + (pans[i]! % 10)
+  for (let row = 0; row < count; row++) {
+    const pan = row * PAN_DIGITS
+    pans[pan] = ZERO + 4
+    const at = row * BLOCK_BYTES
+    const pin = randomInt(10_000)
+    // 0 L PIN F…, and onto it the 12 digits of the PAN before its check digit.
+    clearBlocks[at] = 0x04
+    clearBlocks[at + 1] = (Math.floor(pin / 1000) << 4) | (Math.floor(pin / 100) % 10)
+    clearBlocks[at + 2] = (Math.floor((pin % 100) / 10) << 4) | (pin % 10)
+    clearBlocks.fill(0xff, at + 3, at + BLOCK_BYTES)
+    for (let i = 0; i < 6; i++) {
+      const digits = pan + PAN_DIGITS - 13 + 2 * i
+      clearBlocks[at + 2 + i]! ^= ((pans[digits]! - ZERO) << 4) | (pans[digits + 1]! - ZERO)
+    }
+  }
+  return {
+    count,
+    pans,
+    blocksUnderFrom: encipher(keys.from, clearBlocks),
+    blocksUnderTo: encipher(keys.to, clearBlocks),
+  }
+}
+
+function encipher(key: string, clearBlocks: Buffer): Buffer {
+  return createCipheriv('des-ede-ecb', Buffer.from(key, 'hex'), null).setAutoPadding(false).update(clearBlocks)
+}
+
+/** The PAN of a row. */
+export function panOf(rows: Rows, row: number): string {
+  return rows.pans.toString('latin1', row * PAN_DIGITS, (row + 1) * PAN_DIGITS)
+}
+
+/** A block of a row in hex, of those under either key. */
+export function blockOf(blocks: Buffer, row: number): string {
+  return blocks.toString('hex', row * BLOCK_BYTES, (row + 1) * BLOCK_BYTES).toUpperCase()
+}
+
+/** How a row of a file is written. */
+export interface FileForm {
+  readonly name: 'CSV' | 'NDJSON'
+  readonly head: string
+  readonly line: (id: number, pan: string, block: string) => string
+}
+
+export const CSV: FileForm = {
+  name: 'CSV',
+  head: 'id,pan,pinBlock\n',
+  line: (id, pan, block) => `${id},${pan},${block}\n`,
+}
+
+export const NDJSON: FileForm = {
+  name: 'NDJSON',
+  head: '',
+  line: (id, pan, block) => `{"id":"${id}","pan":"${pan}","pinBlock":"${block}"}\n`,
+}
+
+/** The text of a file of rows, in pieces. */
+export function* fileText(form: FileForm, rows: Rows, blocks: Buffer): Generator<string> {
+  const piece = 10_000
+  yield form.head
+  for (let start = 0; start < rows.count; start += piece) {
+    let text = ''
+    for (let row = start; row < Math.min(rows.count, start + piece); row++) {
+      text += form.line(row + 1, panOf(rows, row), blockOf(blocks, row))
+    }
+    yield text
+  }
+}

@@ -1,9 +1,11 @@
 /** Translates PIN blocks from one zone key and format to another: one decipher call and one encipher call for all of them. */
 import type { AnswerOf, RequestOf, RowPrw } from '../../bridge/contract.ts'
 import { ServiceError } from '../../errors.ts'
+import type { Hsm } from '../../hsm/hsm.ts'
 import { keyRef, type ProfiledKey } from '../../hsm/key-catalogue.ts'
 import { PAN_BYTES, panDigits, panText, type Pan } from '../../pan.ts'
 import { MAX_PIN_DIGITS, type ClearPin } from '../../pin/pin.ts'
+import type { PinBlockFormat } from '../../pin/pin-block.ts'
 import { translationVerdict } from '../../pin/translation-policy.ts'
 import { SecretScope } from '../../secret.ts'
 import { layoutOf } from '../clear-pin.ts'
@@ -29,41 +31,20 @@ export async function translatePinBlocks(
   if (packed.length !== items * (PAN_BYTES + from.layout.blockBytes)) throw new ServiceError('ERR_REQUEST_INVALID')
   const pans = packed.subarray(0, items * PAN_BYTES)
 
+  for (let at = 0; at < pans.length; at += PAN_BYTES) {
+    if (panDigits(pans.subarray(at, at + PAN_BYTES)) === 0) throw new ServiceError('ERR_REQUEST_INVALID')
+  }
+
   using secrets = new SecretScope()
   const clear = await decipherPinBlocks(hsm, from, packed.subarray(pans.length), pans, secrets)
   const fills = secrets.take(request.checkOnly ? 0 : items * to.layout.fillBytes)
   if (fills.length > 0) await hsm.fillRandom(fills)
-
-  // One place for each that every row passes through: a view of its own for every row would cost more than all the rest.
-  const pan = Buffer.alloc(PAN_BYTES) as Uint8Array as Pan
-  const incoming = { pinBlock: secrets.take(from.layout.blockBytes), pan }
-  const pin = secrets.take(MAX_PIN_DIGITS)
-  const reencoded = { pin, pinDigits: 0, pan, fill: secrets.take(to.layout.fillBytes) }
-  const target = secrets.take(to.layout.blockBytes)
-
   const outgoing = secrets.take(items * to.layout.blockBytes)
-  const rejected: number[] = []
-  const prws: (RowPrw | null)[] = []
-  let valid = 0
-  for (let i = 0; i < items; i++) {
-    read(pan, pans, i)
-    if (panDigits(pan) === 0) throw new ServiceError('ERR_REQUEST_INVALID')
-    read(incoming.pinBlock, clear, i)
-    const pinDigits = from.layout.decode(incoming, pin)
-    if (prwKey) prws.push(pinDigits === 0 ? null : await rowPrw(context, prwKey, { pin, pinDigits }, pan, request, i))
-    if (pinDigits === 0) {
-      rejected.push(i)
-      continue
-    }
-    if (request.checkOnly) continue
-    read(reencoded.fill, fills, i)
-    reencoded.pinDigits = pinDigits
-    to.layout.encode(reencoded, target)
-    write(target, outgoing, valid)
-    valid++
-  }
-  const answer = { format: request.to.format, key: keyRef(to.key), rejected, ...(prwKey && { prws }) }
-  if (valid === 0) return { ...answer, packed: Buffer.alloc(items * to.layout.blockBytes) }
+  const rejected = reencode(from.layout, to.layout, { clear, pans, fills }, outgoing, secrets)
+  const prws = prwKey && (await rowPrws(context, prwKey, from.layout, { clear, pans }, request, secrets))
+  const answer = { format: request.to.format, key: keyRef(to.key), rejected, ...(prws && { prws }) }
+  const valid = items - rejected.length
+  if (request.checkOnly || valid === 0) return { ...answer, packed: Buffer.alloc(items * to.layout.blockBytes) }
   const enciphered = await encipherPinBlocks(
     hsm,
     to,
@@ -71,6 +52,49 @@ export async function translatePinBlocks(
     withoutRejected(pans, rejected),
   )
   return { ...answer, packed: withGaps(enciphered, rejected, items, to.layout.blockBytes) }
+}
+
+/** Clear PIN blocks, and what stands beside them: n rows of each. */
+interface ClearRows {
+  readonly clear: Buffer
+  readonly pans: Buffer
+}
+
+/**
+ * Decodes every row and encodes the valid ones into `outgoing`, one behind the other.
+ *
+ * Apart from what waits for the HSM, so that it is compiled for what it is: a loop over bytes.
+ *
+ * @returns the places of the rows that are invalid.
+ */
+function reencode(
+  from: PinBlockFormat,
+  to: PinBlockFormat,
+  rows: ClearRows & { readonly fills: Buffer },
+  outgoing: Buffer,
+  secrets: SecretScope,
+): number[] {
+  // One place for each that every row passes through: a view of its own for every row would cost more than all the rest.
+  const pan = Buffer.alloc(PAN_BYTES) as Uint8Array as Pan
+  const incoming = { pinBlock: secrets.take(from.blockBytes), pan }
+  const pin = secrets.take(MAX_PIN_DIGITS)
+  const encoded = { pin, pinDigits: 0, pan, fill: secrets.take(to.fillBytes) }
+  const target = secrets.take(to.blockBytes)
+  const rejected: number[] = []
+  const items = rows.pans.length / PAN_BYTES
+  for (let i = 0; i < items; i++) {
+    read(pan, rows.pans, i)
+    read(incoming.pinBlock, rows.clear, i)
+    encoded.pinDigits = from.decode(incoming, pin)
+    if (encoded.pinDigits === 0) {
+      rejected.push(i)
+      continue
+    }
+    read(encoded.fill, rows.fills, i)
+    to.encode(encoded, target)
+    write(target, outgoing, i - rejected.length)
+  }
+  return rejected
 }
 
 interface Keys {
@@ -94,17 +118,36 @@ function keysOf({ catalogue, seccosTranslation }: VaultContext, { from, to, item
   return keys
 }
 
-/** A row's PRW; null if the row lacks a field that the profile needs, or one does not fit its encoding. */
-async function rowPrw(
+/** Each row's PRW; null if its block is invalid, or it lacks a field that the profile needs or has one that does not fit. */
+async function rowPrws(
   { hsm }: VaultContext,
   prwKey: ProfiledKey,
+  from: PinBlockFormat,
+  { clear, pans }: ClearRows,
+  { items, prw }: Request,
+  secrets: SecretScope,
+): Promise<(RowPrw | null)[]> {
+  const pan = Buffer.alloc(PAN_BYTES) as Uint8Array as Pan
+  const incoming = { pinBlock: secrets.take(from.blockBytes), pan }
+  const pin = secrets.take(MAX_PIN_DIGITS)
+  const prws: (RowPrw | null)[] = []
+  for (let i = 0; i < items; i++) {
+    read(pan, pans, i)
+    read(incoming.pinBlock, clear, i)
+    const pinDigits = from.decode(incoming, pin)
+    const { counter, ...card } = prw?.cards[i] ?? {}
+    const inputs = requestInputs({ pan: panText(pan), ...card }, counter === undefined ? undefined : { counter })
+    prws.push(pinDigits === 0 ? null : await rowPrw(hsm, prwKey, { pin, pinDigits }, inputs))
+  }
+  return prws
+}
+
+async function rowPrw(
+  hsm: Hsm,
+  prwKey: ProfiledKey,
   clearPin: ClearPin,
-  pan: Pan,
-  { prw }: Request,
-  row: number,
+  inputs: ReturnType<typeof requestInputs>,
 ): Promise<RowPrw | null> {
-  const { counter, ...card } = prw?.cards[row] ?? {}
-  const inputs = requestInputs({ pan: panText(pan), ...card }, counter === undefined ? undefined : { counter })
   try {
     const { value, randomNumber } = await issuePrw(hsm, prwKey, clearPin, inputs)
     return { value, ...(randomNumber !== undefined && { randomNumber }) }

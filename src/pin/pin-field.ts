@@ -140,11 +140,10 @@ function highDigitMask(length: number): number {
   return HIGH_BODY & ~(HIGH_BODY >>> (4 * atMost(length, HIGH_BODY_NIBBLES)))
 }
 
-/** All ones where the others stand. */
+/** All ones where the others stand, at most 6 of them: a longer PIN is none. */
 function lowDigitMask(length: number): number {
-  const digits = atMost(length - atMost(length, HIGH_BODY_NIBBLES), LOW_BODY_NIBBLES)
-  // In two steps, because a shift by 32 is one by 0.
-  return ~((-1 >>> (2 * digits)) >>> (2 * digits))
+  const digits = atMost(length - atMost(length, HIGH_BODY_NIBBLES), MAX_PIN_DIGITS - HIGH_BODY_NIBBLES)
+  return ~(-1 >>> (4 * digits))
 }
 
 /** The 4 bytes at `index` as a word. */

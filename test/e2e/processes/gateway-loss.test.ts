@@ -145,9 +145,12 @@ describe('SIGTERM under load', () => {
     await sleep(500)
     const toldAt = performance.now()
     const ended = service.process.exitCode === null && new Promise((resolve) => service.process.once('exit', resolve))
+    // Its last words are there when every process has let go of the pipe, and not when it has ended.
+    const silent = new Promise((resolve) => service.process.once('close', resolve))
     service.process.kill('SIGTERM')
     await ended
     const tookMs = performance.now() - toldAt
+    await silent
     const outcomes = await traffic.stop()
     // Accepted is what the gateway has read: each such request stands in its log.
     const logged = new Map(recordsOf(service.output()).map((record) => [record.correlationId, record.status]))

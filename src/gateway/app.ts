@@ -9,7 +9,7 @@ import type { Logger } from '../log.ts'
 import type { ApiInstance } from './api-instance.ts'
 import { createIdentify } from './authentication.ts'
 import { installBodyParser } from './body-parser.ts'
-import { createClientErrorHandler, createOpenRequests } from './client-errors.ts'
+import { createClientErrorHandler, createOpenRequests, type OpenRequests } from './client-errors.ts'
 import { createEntry } from './entry.ts'
 import { createGuardedBatch } from './batch/guarded-batch.ts'
 import { createGuardedCall } from './guarded-call.ts'
@@ -33,15 +33,15 @@ export interface ApiDeps {
   readonly bridge: Bridge
   readonly log: Logger
   readonly metrics: Metrics
+  readonly open: OpenRequests
   readonly publicKeys: () => readonly PublicJwk[]
   readonly tls: TlsFiles
 }
 
 /** Builds the mTLS instance that clients call. */
 export async function buildApi(deps: ApiDeps): Promise<ApiInstance> {
-  const { config, bridge, log, metrics, publicKeys } = deps
+  const { config, bridge, log, metrics, open, publicKeys } = deps
   const methods = new Map<string, string[]>()
-  const open = createOpenRequests()
   const identify = createIdentify(config.clients)
   const record = createRecorder({ log, metrics, keys: config.keys })
   const enter = createEntry({ identify, record, open, methods })

@@ -22,18 +22,27 @@ export interface OpenRequests {
   readonly add: (raw: IncomingMessage) => void
   readonly remove: (raw: IncomingMessage) => void
   readonly on: (socket: Duplex) => readonly IncomingMessage[]
+  /** Resolves once there is none: a closed server has let go of its connections and has yet to say so of the last ones. */
+  readonly settled: () => Promise<void>
 }
 
 /** Makes the record of open requests. */
 export function createOpenRequests(): OpenRequests {
   const sockets = new WeakMap<Duplex, Set<IncomingMessage>>()
+  const emptied: (() => void)[] = []
+  let count = 0
   return {
     add: (raw) => {
       const open = sockets.get(raw.socket) ?? new Set()
       sockets.set(raw.socket, open.add(raw))
+      count++
     },
-    remove: (raw) => sockets.get(raw.socket)?.delete(raw),
+    remove: (raw) => {
+      if (sockets.get(raw.socket)?.delete(raw)) count--
+      if (count === 0) for (const resolve of emptied.splice(0)) resolve()
+    },
     on: (socket) => [...(sockets.get(socket) ?? [])],
+    settled: () => (count === 0 ? Promise.resolve() : new Promise((resolve) => emptied.push(resolve))),
   }
 }
 

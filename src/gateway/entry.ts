@@ -29,7 +29,8 @@ export function createEntry(deps: {
     open.add(raw)
     reply.raw.once('close', () => {
       open.remove(raw)
-      record(context, reply.raw.writableFinished ? reply.raw.statusCode : undefined)
+      // Ended, not finished: a client may have its answer and hang up before node learns that the kernel took it.
+      record(context, reply.raw.writableEnded ? reply.raw.statusCode : undefined)
     })
     reply.header('cache-control', 'no-store')
     if (context.correlationId !== undefined) reply.header('x-correlation-id', context.correlationId)

@@ -9,6 +9,7 @@ import type { GatewayConfig } from '../config/schema.ts'
 import { createLog } from '../log.ts'
 import type { GatewayCommand, GatewayReport } from '../supervisor/messages.ts'
 import { buildApi, buildManagement } from './app.ts'
+import { createOpenRequests } from './client-errors.ts'
 import { createMetrics } from './metrics.ts'
 
 const ALIVE_EVERY_MS = 1_000
@@ -43,12 +44,14 @@ async function start(config: GatewayConfig, bridgeSocket: string): Promise<void>
 
   const status = () => ({ ready: pool.ready, vaults: pool.vaults, queued: pool.queued })
   const metrics = createMetrics({ status, development: config.environment === 'development' })
+  const open = createOpenRequests()
   const { api: apiListener, management: managementListener } = config.listeners
   const api = await buildApi({
     config,
     bridge: pool,
     log,
     metrics,
+    open,
     publicKeys: () => pool.publicKeys,
     tls: {
       key: readFileSync(apiListener.privateKey),
@@ -76,6 +79,8 @@ async function start(config: GatewayConfig, bridgeSocket: string): Promise<void>
   async function stop(): Promise<void> {
     await api.close()
     await management.close()
+    // A client that has its answer may hang up before this process has noticed that it was sent, and written it down.
+    await open.settled()
     process.exit(0)
   }
 }

@@ -5,6 +5,7 @@ import { pino } from 'pino'
 import { Agent, request as undiciRequest } from 'undici'
 import type { AnswerOf, Bridge, Operation, PublicJwk, RequestOf } from '../../src/bridge/contract.ts'
 import type { GatewayConfig } from '../../src/config/schema.ts'
+import { createOpenRequests } from '../../src/gateway/client-errors.ts'
 import { buildApi, buildManagement } from '../../src/gateway/app.ts'
 import { createMetrics } from '../../src/gateway/metrics.ts'
 import type { BridgeStatus } from '../../src/gateway/status.ts'
@@ -180,6 +181,7 @@ export async function start(options: HarnessOptions = {}) {
     bridge,
     log: pino({ level: 'debug' }, sink),
     metrics,
+    open: createOpenRequests(),
     publicKeys: options.publicKeys ?? (() => []),
     tls: { key: certificates.server.privateKey, cert: certificates.server.certificate, ca: certificates.ca },
   })

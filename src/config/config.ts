@@ -3,9 +3,10 @@ import { readFileSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { checkHsmFiles, checkListenerFiles, fileProblem, modeText } from './files.ts'
 import { checkForm } from './form.ts'
+import { listTokens } from './one-token.ts'
 import { ConfigError, Problems } from './problems.ts'
 import { checkRules } from './rules.ts'
-import type { Config, GatewayConfig, KeyEntry, VaultConfig } from './schema.ts'
+import type { Config, GatewayConfig, KeyEntry, TokenConfig, VaultConfig } from './schema.ts'
 import { parseYaml } from './yaml.ts'
 import { randomBytesOf, requiredInputs, type RequiredInput } from '../pin-change/profile.ts'
 import { findProfile } from '../pin-change/shipped-profiles.ts'
@@ -33,11 +34,11 @@ export interface ConfigOverrides {
  */
 export function loadConfig(path: string, overrides: ConfigOverrides = {}): Config {
   const yaml = parseYaml(readText(path))
-  const problems = new Problems(path, yaml.lineOf)
+  const { data } = yaml
+  const shown = isRecord(data) ? listTokens(data) : undefined
+  const problems = new Problems(path, yaml.lineOf, shown)
   for (const { line, place, sentence } of yaml.problems) problems.addAt(line, place, sentence)
   problems.throwIfAny()
-
-  const { data } = yaml
   if (!isRecord(data)) throw new ConfigError([`${path}:1: must be a set of members`])
   applyOverrides(data, overrides)
   const sound = checkForm(data, problems)
@@ -72,21 +73,22 @@ export function gatewayConfig(config: Config): GatewayConfig {
   })
 }
 
-/** What a vault is given: nothing of the network and nothing of the callers. */
-export function vaultConfig(config: Config): VaultConfig {
-  const { environment, hsm, keys, profiles, d1, weakPins, logLevel } = config
+/** What a vault of this token is given: nothing of the network and nothing of the callers. */
+export function vaultConfig(config: Config, token: TokenConfig): VaultConfig {
+  const { environment, keys, profiles, d1, weakPins, logLevel } = config
   const granted = config.clients.flatMap(({ grants }) => grants.flatMap(({ operations }) => operations))
   const seccosTranslation = granted.includes('pin-blocks/translate-seccos')
+  const hsm = hsmOf(config, token)
   return freezeDeep({ environment, hsm, keys, profiles, d1, weakPins, logLevel, seccosTranslation })
 }
 
-/** What the vaults of a migration are given: its own keys and nothing besides, so that they can do nothing else. */
-export function migrationVaultConfig(config: Config, keys: readonly KeyEntry[]): VaultConfig {
-  const { environment, hsm, profiles, logLevel } = config
+/** What a vault of a migration is given: its own keys and nothing besides, so that it can do nothing else. */
+export function migrationVaultConfig(config: Config, token: TokenConfig, keys: readonly KeyEntry[]): VaultConfig {
+  const { environment, profiles, logLevel } = config
   const seccosTranslation = keys.some(({ purpose }) => purpose === 'seccos-pin')
   return freezeDeep({
     environment,
-    hsm,
+    hsm: hsmOf(config, token),
     keys: [...keys],
     profiles: profiles.filter(({ kind, id }) =>
       keys.some(({ purpose, profile }) => purpose === kind && profile === id),
@@ -96,6 +98,10 @@ export function migrationVaultConfig(config: Config, keys: readonly KeyEntry[]):
     logLevel,
     seccosTranslation,
   })
+}
+
+function hsmOf({ hsm: { tokens, recycle } }: Config, token: TokenConfig): VaultConfig['hsm'] {
+  return { token, recycle, allKeysNeeded: tokens.length > 1 }
 }
 
 /** What the PRW profile of a key takes, and whether a random number of the HSM's is part of it. */
@@ -148,9 +154,11 @@ function applyOverrides(data: Record<string, unknown>, { port, managementPort }:
 }
 
 function resolveHsmPaths(hsm: Config['hsm'], directory: string): void {
-  // A bare name is for the dynamic loader to find.
-  if (hsm.module.includes('/')) hsm.module = resolve(directory, hsm.module)
-  hsm.pinFile = resolve(directory, hsm.pinFile)
+  for (const token of hsm.tokens) {
+    // A bare name is for the dynamic loader to find.
+    if (token.module.includes('/')) token.module = resolve(directory, token.module)
+    token.pinFile = resolve(directory, token.pinFile)
+  }
 }
 
 function resolveListenerPaths({ api }: Config['listeners'], directory: string): void {

@@ -4,13 +4,14 @@ import { closeSync, openSync, readFileSync, statSync, type Stats } from 'node:fs
 import type { Report } from './problems.ts'
 import type { Config } from './schema.ts'
 
-/** Checks the HSM's files; the PIN file is looked at from outside and never read here. */
-export function checkHsmFiles({ module, pinFile }: Config['hsm'], report: Report): void {
-  if (module.includes('/')) {
-    const problem = fileProblem(module)
-    if (problem) report(['hsm', 'module'], problem)
-  }
-  for (const problem of secretFileProblems(pinFile)) report(['hsm', 'pinFile'], problem)
+/** Checks the files of every token; a PIN file is looked at from outside and never read here. */
+export function checkHsmFiles({ tokens }: Config['hsm'], report: Report): void {
+  tokens.forEach(({ module, pinFile }, i) => {
+    const place = ['hsm', 'tokens', i]
+    const problem = module.includes('/') ? fileProblem(module) : undefined
+    if (problem) report([...place, 'module'], problem)
+    for (const problem of secretFileProblems(pinFile)) report([...place, 'pinFile'], problem)
+  })
 }
 
 /** Checks the certificates and the private key of the API listener. */
@@ -35,7 +36,7 @@ export function checkListenerFiles({ api }: Config['listeners'], report: Report,
 }
 
 /** Why a file cannot serve as a secret's; one that others can read or replace holds no secret. */
-function secretFileProblems(path: string): string[] {
+export function secretFileProblems(path: string): string[] {
   const unreadable = fileProblem(path)
   if (unreadable) return [unreadable]
   const { uid, mode, size } = statSync(path)

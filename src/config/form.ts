@@ -66,7 +66,8 @@ function sentenceOf({ keyword, params, parentSchema, data, instancePath }: Error
     case 'required':
       return 'is missing'
     case 'additionalProperties':
-      if (instancePath === '/hsm/environment') return 'is not a variable that may be set for a PKCS#11 module'
+      if (/^\/hsm\/tokens\/\d+\/environment$/.test(instancePath))
+        return 'is not a variable that may be set for a PKCS#11 module'
       return 'is not a known member'
     case 'type': {
       if (data === null) return 'is empty'

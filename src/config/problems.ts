@@ -27,22 +27,25 @@ export class ConfigError extends Error {
 export class Problems {
   readonly #file: string
   readonly #lineOf: LineOf
+  readonly #shown: (place: Place) => Place
   readonly #found: { readonly line: number | undefined; readonly text: string }[] = []
   readonly #malformed = new Set<string>()
 
-  constructor(file: string, lineOf: LineOf) {
+  /** @param shown - turns a place of the data into the place that whoever wrote the file knows. */
+  constructor(file: string, lineOf: LineOf, shown: (place: Place) => Place = (place) => place) {
     this.#file = file
     this.#lineOf = lineOf
+    this.#shown = shown
   }
 
   /** Reports that a rule is broken; nothing follows from a member that is malformed itself, or in a part of it. */
   readonly add: Report = (place, sentence) => {
-    if (this.isWellFormed(place)) this.addAt(this.#lineOf(place), place, sentence)
+    if (this.isWellFormed(place)) this.#addShown(place, sentence)
   }
 
   /** Reports a member that does not have the form of the schema. */
   readonly addMalformed: Report = (place, sentence) => {
-    this.addAt(this.#lineOf(place), place, sentence)
+    this.#addShown(place, sentence)
     this.#malformed.add(JSON.stringify(place))
   }
 
@@ -50,6 +53,11 @@ export class Problems {
   addAt(line: number | undefined, place: Place, sentence: string): void {
     const where = [line === undefined ? this.#file : `${this.#file}:${line}`, placeText(place)].filter(Boolean)
     this.#found.push({ line, text: `${where.join(': ')}: ${sentence}` })
+  }
+
+  #addShown(place: Place, sentence: string): void {
+    const shown = this.#shown(place)
+    this.addAt(this.#lineOf(shown), shown, sentence)
   }
 
   /** Whether everything below a place, and the place itself, has the form of the schema. */

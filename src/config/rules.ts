@@ -16,6 +16,7 @@ import type { Config } from './schema.ts'
 export function checkRules(config: Config, sound: ReadonlySet<Section>, problems: Problems): void {
   const report = problems.add
   const areSound = (...sections: Section[]): boolean => sections.every((section) => sound.has(section))
+  if (areSound('hsm')) checkTokens(config, report)
   if (areSound('profiles')) checkProfiles(config, report, (place) => problems.isWellFormed(place))
   if (areSound('keys', 'profiles', 'd1', 'acceptDefaultProfiles')) checkKeys(config, report)
   if (areSound('keys', 'profiles', 'd1')) checkD1Profiles(config, report)
@@ -23,6 +24,14 @@ export function checkRules(config: Config, sound: ReadonlySet<Section>, problems
   if (areSound('clients')) checkClients(config, report)
   if (areSound('clients', 'keys', 'd1')) checkGrants(config, report)
   if (areSound('listeners')) checkListeners(config, report)
+}
+
+/** Messages and metrics tell tokens apart by their names. */
+function checkTokens({ hsm: { tokens } }: Config, report: Report): void {
+  tokens.forEach(({ name }, i) => {
+    const j = tokens.findIndex((other) => other.name === name)
+    if (j < i) report(['hsm', 'tokens', i, 'name'], `is the name of hsm.tokens[${j}] too`)
+  })
 }
 
 function checkClients({ clients }: Config, report: Report): void {

@@ -173,6 +173,33 @@ const count = (value: number) => Type.Integer({ minimum: 1, maximum: 1_000_000_0
 const ms = (value: number, minimum = 1) => Type.Integer({ minimum, maximum: 86_400_000, default: value })
 const port = Type.Integer({ minimum: 0, maximum: 65_535 })
 
+/**
+ * Names of variables that a PKCS#11 module may be given, such as SOFTHSM2_CONF or ChrystokiConfigurationPath: none that
+ * steers node, the loader or pinbridge itself.
+ */
+export const MODULE_VARIABLE = '^(?!NODE_|LD_|UV_|PINBRIDGE_|OPENSSL_|SSL_|GCONV_|GLIBC_|MALLOC_)[A-Za-z][A-Za-z0-9_]*$'
+
+/** A token that holds the keys; several hold the same ones, so that the service outlives one of them. */
+export const Token = Type.Object(
+  {
+    name: id,
+    module: path,
+    tokenLabel: Type.String({ minLength: 1, maxLength: 32 }),
+    pinFile: path,
+    // Only vaults get them.
+    environment: Type.Record(Type.String({ pattern: MODULE_VARIABLE }), Type.String(), {
+      additionalProperties: false,
+      default: {},
+    }),
+    // What C_Initialize is given as LibraryParameters; NSS reads from it where its data base is.
+    libraryParameters: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })),
+    // The number of the vendor's mechanism for ISO/IEC 9797-1 MAC algorithm 3; without it, that MAC is composed.
+    retailMacMechanism: Type.Optional(Type.Integer({ minimum: 0x8000_0000, maximum: 0xffff_ffff })),
+    sessions: Type.Integer({ minimum: 1, maximum: 256, default: 4 }),
+  },
+  strict,
+)
+
 /** The configuration file as a JSON schema: `default` stands for a member that may be left out. */
 export const ConfigFile = Type.Object(
   {
@@ -180,22 +207,8 @@ export const ConfigFile = Type.Object(
     acceptDefaultProfiles: Type.Boolean({ default: false }),
     hsm: Type.Object(
       {
-        module: path,
-        tokenLabel: Type.String({ minLength: 1, maxLength: 32 }),
-        pinFile: path,
-        // Variables that the PKCS#11 module reads, such as SOFTHSM2_CONF or ChrystokiConfigurationPath; only vaults get
-        // them. None may steer node, the loader or pinbridge itself.
-        environment: Type.Record(
-          Type.String({
-            pattern: '^(?!NODE_|LD_|UV_|PINBRIDGE_|OPENSSL_|SSL_|GCONV_|GLIBC_|MALLOC_)[A-Za-z][A-Za-z0-9_]*$',
-          }),
-          Type.String(),
-          {
-            additionalProperties: false,
-            default: {},
-          },
-        ),
-        sessions: Type.Integer({ minimum: 1, maximum: 256, default: 4 }),
+        tokens: Type.Array(Token, { minItems: 1, maxItems: 16 }),
+        // For each token; by default one per core, shared among the tokens.
         vaults: Type.Optional(Type.Integer({ minimum: 1, maximum: 64 })),
         recycle: Type.Object(
           {
@@ -253,6 +266,8 @@ export const ConfigFile = Type.Object(
 
 /** The configuration with every default filled in and every path absolute. */
 export type Config = Static<typeof ConfigFile>
+/** A token that holds the keys. */
+export type TokenConfig = Config['hsm']['tokens'][number]
 /** A key of the catalogue: its metadata, never its value. */
 export type KeyEntry = Config['keys'][number]
 /** What D1's public pages leave open, as this issuer agreed it with D1. */
@@ -274,8 +289,14 @@ export type GatewayConfig = Pick<Config, 'environment' | 'clients' | 'listeners'
   readonly setPinTypes: readonly string[]
 }
 
-/** What a vault is given: everything but the listeners, the clients and the limits of the gateway. */
-export type VaultConfig = Pick<Config, 'environment' | 'hsm' | 'keys' | 'profiles' | 'd1' | 'weakPins' | 'logLevel'> & {
+/** What a vault is given: its one token, and of the rest everything but the listeners, the clients and the gateway's limits. */
+export type VaultConfig = Pick<Config, 'environment' | 'keys' | 'profiles' | 'd1' | 'weakPins' | 'logLevel'> & {
+  readonly hsm: {
+    readonly token: TokenConfig
+    readonly recycle: Config['hsm']['recycle']
+    /** Beside other tokens, one that lacks a key is refused: whether a request fails must not be chance. */
+    readonly allKeysNeeded: boolean
+  }
   /** Whether any client may translate to or from SECCOS: if none may, a gateway may not either. */
   readonly seccosTranslation: boolean
 }

@@ -10,7 +10,9 @@ import { createLog } from '../log.ts'
 import type { GatewayCommand, GatewayReport } from '../supervisor/messages.ts'
 import { buildApi, buildManagement } from './app.ts'
 import { createOpenRequests } from './client-errors.ts'
+import { watchForHungVaults } from './hung-vaults.ts'
 import { createMetrics } from './metrics.ts'
+import { createStatusKeeper } from './status.ts'
 
 const ALIVE_EVERY_MS = 1_000
 
@@ -38,12 +40,14 @@ async function start(config: GatewayConfig, bridgeSocket: string): Promise<void>
       log.error({ vault }, 'a vault did not answer within its deadline')
       report({ type: 'vault-overdue', vault })
     },
+    onGive: (waitedMs) => metrics.queueWait(waitedMs / 1000),
+    onStatus: (token, { calls }) => metrics.hsmCalls(token, calls),
   })
+  const status = createStatusKeeper(pool)
+  const metrics = createMetrics({ status: status.read, development: config.environment === 'development' })
   const bridge = createServer((socket) => pool.connect(socket))
   await listen(bridge, bridgeSocket)
 
-  const status = () => ({ ready: pool.ready, vaults: pool.vaults, queued: pool.queued })
-  const metrics = createMetrics({ status, development: config.environment === 'development' })
   const open = createOpenRequests()
   const { api: apiListener, management: managementListener } = config.listeners
   const api = await buildApi({
@@ -59,15 +63,17 @@ async function start(config: GatewayConfig, bridgeSocket: string): Promise<void>
       ca: readFileSync(apiListener.clientCa),
     },
   })
-  const management = buildManagement({ config, metrics, status, openApi: () => api.swagger() })
+  const management = buildManagement({ config, metrics, status: status.read, openApi: () => api.swagger() })
   await api.listen({ host: apiListener.host, port: apiListener.port })
   await management.listen({ host: managementListener.host, port: managementListener.port })
 
   process.on('message', (command: GatewayCommand) => {
-    if (command.type === 'admit') pool.admit(command.vault, command.secret)
+    if (command.type === 'admit') pool.admit(command.vault, command.secret, command.token)
     else if (command.type === 'drain') pool.drain(command.vault)
+    else if (command.type === 'tokens') status.learn(command)
     else if (command.type === 'stop') void stop()
   })
+  watchForHungVaults(pool)
   setInterval(() => report({ type: 'alive' }), ALIVE_EVERY_MS)
   report({
     type: 'listening',
@@ -77,6 +83,7 @@ async function start(config: GatewayConfig, bridgeSocket: string): Promise<void>
 
   /** Answers what was accepted, then ends; the vaults, which hold nothing any more, end with their channels. */
   async function stop(): Promise<void> {
+    status.stop()
     await api.close()
     await management.close()
     // A client that has its answer may hang up before this process has noticed that it was sent, and written it down.

@@ -1,5 +1,4 @@
 /** A migration from its start to its end: checks, reads, translates, writes, and says what came of it. */
-import { migrationVaultConfig } from '../config/config.ts'
 import type { Config } from '../config/schema.ts'
 import { createLog } from '../log.ts'
 import { InputError } from '../rows/row-reader.ts'
@@ -108,7 +107,7 @@ class Migration {
 
     const { from, to, prw } = this.#parameters
     const keys = new Set([from.key, to.key, ...(prw ? [prw.key] : [])])
-    const team = new VaultTeam(this.#config, migrationVaultConfig(this.#config, [...keys]), this.#log)
+    const team = new VaultTeam(this.#config, [...keys], this.#log)
     this.#team = team
     await team.open()
     const ledger = new Ledger(() => this.#openOutputs(record, beginning.standing), beginning)

@@ -11,12 +11,14 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { AnswerOf, RequestOf } from '../bridge/contract.ts'
 import { VaultPool } from '../bridge/vault-pool.ts'
-import type { Config, VaultConfig } from '../config/schema.ts'
+import { migrationVaultConfig } from '../config/config.ts'
+import type { Config, KeyEntry, TokenConfig } from '../config/schema.ts'
 import { ServiceError, type ErrorCode } from '../errors.ts'
 import type { HsmStartFailure } from '../hsm/hsm.ts'
 import type { Logger } from '../log.ts'
 import { Backoff } from '../supervisor/backoff.ts'
 import type { VaultCommand, VaultReport } from '../supervisor/messages.ts'
+import { identityOf, isRefused, REFUSED_BEFORE, rememberRefusal } from '../supervisor/pin-file.ts'
 import { onEnd, sendTo, spawnVault } from '../supervisor/spawn.ts'
 import { EX_NOPERM, EX_UNAVAILABLE, MigrationError } from './migration-error.ts'
 
@@ -45,6 +47,7 @@ type Request = RequestOf<'translatePinBlocks'>
 type Answer = AnswerOf<'translatePinBlocks'>
 
 interface Vault {
+  readonly token: TokenConfig
   readonly process: ChildProcess
   impatience: NodeJS.Timeout
   isReady: boolean
@@ -59,8 +62,11 @@ interface Waiter {
 export class VaultTeam {
   /** How many vaults there are to be. */
   readonly size: number
+  readonly #perToken: number
+  /** The tokens that can be used, as far as is known. */
+  readonly #tokens: Set<TokenConfig>
   readonly #config: Config
-  readonly #vaultConfig: VaultConfig
+  readonly #keys: readonly KeyEntry[]
   readonly #log: Logger
   readonly #pool: VaultPool
   readonly #folder = mkdtempSync(join(tmpdir(), 'pinbridge-'))
@@ -79,10 +85,13 @@ export class VaultTeam {
   #asked = 0
   #waitingSince = 0
 
-  constructor(config: Config, vaultConfig: VaultConfig, log: Logger) {
-    this.size = config.hsm.vaults ?? availableParallelism()
+  constructor(config: Config, keys: readonly KeyEntry[], log: Logger) {
+    const { tokens, vaults } = config.hsm
+    this.#tokens = new Set(tokens)
+    this.#perToken = vaults ?? Math.ceil(availableParallelism() / tokens.length)
+    this.size = this.#perToken * tokens.length
     this.#config = config
-    this.#vaultConfig = vaultConfig
+    this.#keys = keys
     this.#log = log
     const limits = { hsmMs: config.limits.hsmMs, queue: Infinity, inFlightPerVault: CHUNKS_PER_VAULT }
     this.#pool = new VaultPool(limits, {
@@ -198,41 +207,60 @@ export class VaultTeam {
     this.#waiters.clear()
   }
 
-  #missing(): number {
-    const working = [...this.#vaults.values()].filter(({ isTired }) => !isTired).length
-    return (this.#isEnough ? 1 : this.size) - working
+  /** The token that wants a vault most; undefined if none does. */
+  #neediest(): TokenConfig | undefined {
+    const working = [...this.#vaults.values()].filter(({ isTired }) => !isTired)
+    const has = (token: TokenConfig): number => working.filter((vault) => vault.token === token).length
+    if (this.#isEnough && working.length > 0) return undefined
+    const neediest = [...this.#tokens].sort((a, b) => has(a) - has(b))[0]
+    return neediest && has(neediest) < this.#perToken ? neediest : undefined
   }
 
   /** Starts vaults, one after the other: some tokens lose themselves when several processes log in at once. */
   async #fill(): Promise<void> {
     if (this.#filling) return
     this.#filling = true
-    while (!this.#ended && this.#missing() > 0) {
-      const failed = await this.#startVault()
+    for (let token = this.#neediest(); token && !this.#ended; token = this.#neediest()) {
+      const failed = await this.#tryVault(token)
       if (failed === undefined) continue
       const { reason, problems } = failed
-      if (PIN_FAILURES.includes(reason) || (FATAL_AT_START.includes(reason) && !this.#hasStarted)) {
-        this.#fail(`the HSM cannot be used:\n${problems.map((problem) => `  ${problem}`).join('\n')}`)
-      } else await sleep(this.#backoff.next())
+      if (!PIN_FAILURES.includes(reason) && (!FATAL_AT_START.includes(reason) || this.#hasStarted)) {
+        await sleep(this.#backoff.next())
+        continue
+      }
+      this.#tokens.delete(token)
+      if (this.#tokens.size > 0) this.#log.error({ token: token.name, reason, problems }, 'going on without a token')
+      else this.#fail(`the HSM cannot be used:\n${problems.map((problem) => `  ${problem}`).join('\n')}`)
     }
     this.#filling = false
   }
 
+  /** Starts a vault, unless the token is known to refuse its PIN; a refusal is remembered. */
+  async #tryVault(token: TokenConfig): Promise<Failure | undefined> {
+    const { pinFile } = token
+    if (isRefused(pinFile)) return { reason: 'pin-refused', problems: [REFUSED_BEFORE] }
+    const identity = identityOf(pinFile)
+    const failed = await this.#startVault(token)
+    if (failed?.reason === 'pin-refused') rememberRefusal(pinFile, identity)
+    return failed
+  }
+
   /** Starts one vault and waits until its HSM is open; returns why not, if not. */
-  #startVault(): Promise<Failure | undefined> {
+  #startVault(token: TokenConfig): Promise<Failure | undefined> {
     const id = this.#nextVault++
     const secret = randomBytes(32).toString('hex')
     const started = performance.now()
-    const child = spawnVault(this.#config)
+    const child = spawnVault(token)
     const vault: Vault = {
+      token,
       process: child,
       impatience: setTimeout(() => child.kill('SIGKILL'), VAULT_START_MS),
       isReady: false,
       isTired: false,
     }
     this.#vaults.set(id, vault)
-    this.#pool.admit(id, secret)
-    const config = this.#vaultConfig
+    this.#pool.admit(id, secret, token.name)
+    const config = migrationVaultConfig(this.#config, token, this.#keys)
     const command: VaultCommand = { type: 'start', vault: id, config, bridgeSocket: this.#socket, secret }
     sendTo(child, command)
     return new Promise((resolve) => {

@@ -1,7 +1,8 @@
 /** Back-off between starts: none after the first failure, then doubling to a limit; a good start forgets it all. */
 
 const FIRST_MS = 100
-const LONGEST_MS = 5_000
+/** As long as it takes at most to notice that an HSM is back. */
+const LONGEST_MS = 2_000
 
 export class Backoff {
   #failures = 0

@@ -2,11 +2,32 @@
 import type { GatewayConfig, VaultConfig } from '../config/schema.ts'
 import type { HsmStartFailure } from '../hsm/hsm.ts'
 
+/** How a token is: a vault of it serves; none does yet; it is not there; its PIN, or its keys, are refused. */
+export type TokenState = 'serving' | 'starting' | 'absent' | 'pin-refused' | 'refused'
+
+/** Why a vault had to be replaced. */
+export type RestartCause =
+  'ended' | 'overdue' | 'unhealthy' | 'recycled' | 'start-failed' | 'start-timeout' | 'gateway-lost'
+
+/** A token as the supervisor sees it. */
+export interface TokenReport {
+  readonly name: string
+  readonly state: TokenState
+  /** How many vaults there are to be. */
+  readonly wanted: number
+}
+
 /** To the gateway. */
 export type GatewayCommand =
   | { readonly type: 'start'; readonly config: GatewayConfig; readonly bridgeSocket: string }
   /** A vault of this number will connect and show this secret, once. */
-  | { readonly type: 'admit'; readonly vault: number; readonly secret: string }
+  | { readonly type: 'admit'; readonly vault: number; readonly token: string; readonly secret: string }
+  /** Said whenever it changes. */
+  | {
+      readonly type: 'tokens'
+      readonly tokens: readonly TokenReport[]
+      readonly restarts: Readonly<Record<RestartCause, number>>
+    }
   /** Give this vault nothing more, and let it go when it has answered. */
   | { readonly type: 'drain'; readonly vault: number }
   | { readonly type: 'stop' }
@@ -35,5 +56,7 @@ export type VaultReport =
   /** The HSM is open, so that the next vault may initialise its own. */
   | { readonly type: 'opened' }
   | { readonly type: 'failed'; readonly reason: HsmStartFailure; readonly problems: readonly string[] }
+  /** A key did not give its known answer: it leaves. */
+  | { readonly type: 'unhealthy' }
   /** Old, or grown, or its token leaks: it wants to be replaced and drained. */
   | { readonly type: 'tired' }

@@ -1,5 +1,5 @@
-/** Waits for a new HSM PIN: a refused one is never tried again, since a few wrong tries lock many a token. */
-import { statSync } from 'node:fs'
+/** Remembers a refused HSM PIN and waits for a new one: it is never tried again, since a few wrong tries lock many a token. */
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 
 const LOOK_EVERY_MS = 500
@@ -12,6 +12,34 @@ export function identityOf(path: string): string {
   } catch {
     // Whatever keeps it from being looked at may pass, as a mount that is away does.
     return ''
+  }
+}
+
+/** What is said instead of a login that would be a second try. */
+export const REFUSED_BEFORE =
+  'hsm.pinFile: the token refused this PIN before, and it is not tried again until the file changes'
+
+/** Where a refusal is written down, so that a restart does not try the PIN again; remove the file to have it tried once more. */
+export function refusalPath(pinFile: string): string {
+  return `${pinFile}.refused`
+}
+
+/** Whether the token has refused the PIN that stands in the file now. */
+export function isRefused(pinFile: string): boolean {
+  try {
+    return readFileSync(refusalPath(pinFile), 'utf8') === identityOf(pinFile)
+  } catch {
+    return false
+  }
+}
+
+/** Writes down that the token has refused the PIN of a file of this identity; false if it cannot be written. */
+export function rememberRefusal(pinFile: string, identity: string): boolean {
+  try {
+    writeFileSync(refusalPath(pinFile), identity, { mode: 0o600 })
+    return true
+  } catch {
+    return false
   }
 }
 

@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { dirname, extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { Config } from '../config/schema.ts'
+import type { Config, TokenConfig } from '../config/schema.ts'
 
 /** The built code, and the packages it imports: all that a child reads of the installation. */
 const CODE = dirname(dirname(fileURLToPath(import.meta.url)))
@@ -36,13 +36,16 @@ export function spawnGateway(config: Config): ChildProcess {
   return spawnChild('gateway', [...HARDENING_FLAGS, ...mayRead([certificate, privateKey, clientCa])], {})
 }
 
-/** Starts a vault: it may read the code and the HSM PIN, and may load the one native module. */
-export function spawnVault(config: Config): ChildProcess {
+/** Starts a vault of a token: it may read the code and the HSM PIN, and may load the one native module. */
+export function spawnVault({ pinFile, environment, sessions }: TokenConfig): ChildProcess {
   const flags = HARDENING_FLAGS.filter((flag) => flag !== '--no-addons')
-  return spawnChild('vault', [...flags, ...HEAP_FLAGS, '--allow-addons', ...mayRead([config.hsm.pinFile])], {
-    ...config.hsm.environment,
+  return spawnChild('vault', [...flags, ...HEAP_FLAGS, '--allow-addons', ...mayRead([pinFile])], {
+    ...environment,
+    // glibc overwrites what is freed or moved: PKCS#11 modules free buffers with clear PIN blocks and keys in them. Its
+    // caches of the threads are left out of that, so there are none.
+    GLIBC_TUNABLES: 'glibc.malloc.perturb=165:glibc.malloc.tcache_count=0',
     // Asynchronous calls hold a thread each for as long as the HSM takes.
-    UV_THREADPOOL_SIZE: String(config.hsm.sessions + 4),
+    UV_THREADPOOL_SIZE: String(sessions + 4),
   })
 }
 

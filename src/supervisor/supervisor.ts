@@ -1,25 +1,20 @@
-/**
- * Starts gateway and vaults as siblings, watches them and replaces them; it opens no network and no HSM.
- *
- * Vaults initialise their HSM one at a time, because some tokens lose themselves when several processes log in at once.
- */
+/** Starts gateway and vaults as siblings, watches them and replaces them; it opens no network and no HSM. */
 import type { ChildProcess } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { gatewayConfig, vaultConfig } from '../config/config.ts'
+import { setTimeout as pause } from 'node:timers/promises'
+import { gatewayConfig } from '../config/config.ts'
 import type { Config } from '../config/schema.ts'
-import type { HsmStartFailure } from '../hsm/hsm.ts'
 import type { Logger } from '../log.ts'
 import { Backoff } from './backoff.ts'
-import type { GatewayCommand, GatewayReport, VaultCommand, VaultReport } from './messages.ts'
-import { identityOf, untilChanged } from './pin-file.ts'
-import { onEnd, sendTo, spawnGateway, spawnVault } from './spawn.ts'
+import { Crew } from './crew.ts'
+import type { GatewayCommand, GatewayReport, RestartCause } from './messages.ts'
+import { onEnd, sendTo, spawnGateway } from './spawn.ts'
 
-/** A vault that neither gets ready nor says why not is taken for hung. */
-const VAULT_START_MS = 30_000
 const GATEWAY_START_MS = 30_000
+/** For vaults to close their sessions when there is nothing more to answer. */
+const FAREWELL_MS = 2_000
 /** The gateway says every second that it is alive. */
 const GATEWAY_SILENCE_MS = 10_000
 /** A process that lived this long has started well. */
@@ -42,29 +37,23 @@ export interface SupervisorEvents {
   readonly onEnd: (exitCode: number) => void
 }
 
-/** A failure that no waiting mends: wrong keys or module at the first start end the service, so that somebody looks. */
-const FATAL_AT_START: readonly HsmStartFailure[] = ['module-unusable', 'keys-unusable', 'self-test-failed']
-const PIN_FAILURES: readonly HsmStartFailure[] = ['pin-refused', 'pin-tries-low']
 const EX_SOFTWARE = 70
-
-interface Vault {
-  readonly id: number
-  readonly process: ChildProcess
-  /** Ends a vault that does not get ready, or that does not go when it is told to. */
-  impatience: NodeJS.Timeout
-  ready: boolean
-  replaced: boolean
-  draining: boolean
-}
 
 export class Supervisor {
   readonly #config: Config
   readonly #log: Logger
   readonly #events: SupervisorEvents
-  readonly #wanted: number
   readonly #bridgeFolder = mkdtempSync(join(tmpdir(), 'pinbridge-'))
-  readonly #vaults = new Map<number, Vault>()
-  readonly #vaultBackoff = new Backoff()
+  readonly #crews: readonly Crew[]
+  readonly #restarts: Record<RestartCause, number> = {
+    ended: 0,
+    overdue: 0,
+    unhealthy: 0,
+    recycled: 0,
+    'start-failed': 0,
+    'start-timeout': 0,
+    'gateway-lost': 0,
+  }
   readonly #gatewayBackoff = new Backoff()
   #gateway: ChildProcess | undefined
   #gatewayTimer: NodeJS.Timeout | undefined
@@ -73,7 +62,6 @@ export class Supervisor {
   #listening = false
   #nextVault = 1
   #nextSocket = 1
-  #filling = false
   #announced = false
   #stopping = false
 
@@ -81,7 +69,23 @@ export class Supervisor {
     this.#config = config
     this.#log = log
     this.#events = events
-    this.#wanted = config.hsm.vaults ?? availableParallelism()
+    const { tokens, vaults } = config.hsm
+    this.#crews = tokens.map(
+      (token) =>
+        new Crew({
+          config,
+          token,
+          wanted: vaults ?? Math.ceil(availableParallelism() / tokens.length),
+          log,
+          nextVault: () => this.#nextVault++,
+          bridgeSocket: () => (this.#listening ? this.#bridgeSocket : undefined),
+          tellGateway: (command) => this.#tellGateway(command),
+          onChange: () => this.#onChange(),
+          onRestart: (cause) => {
+            this.#restarts[cause]++
+          },
+        }),
+    )
     this.#ports = { api: config.listeners.api.port, management: config.listeners.management.port }
   }
 
@@ -106,11 +110,15 @@ export class Supervisor {
   stop(exitCode = 0): void {
     if (this.#stopping) return
     this.#stopping = true
+    for (const crew of this.#crews) crew.stop()
     this.#log.info('stopping')
     let cutOff = false
-    const end = (): void => {
+    const end = async (): Promise<void> => {
       clearTimeout(impatience)
-      for (const { process } of this.#vaults.values()) process.kill('SIGKILL')
+      // Its channel has ended: a vault closes its sessions and goes.
+      const farewell = setTimeout(() => this.#kill('ended'), FAREWELL_MS)
+      await Promise.all(this.#crews.map((crew) => crew.gone()))
+      clearTimeout(farewell)
       rmSync(this.#bridgeFolder, { recursive: true, force: true })
       this.#events.onEnd(cutOff && exitCode === 0 ? 1 : exitCode)
     }
@@ -119,9 +127,10 @@ export class Supervisor {
       this.#log.error('not everything was answered in time; ending all the same')
       this.#gateway?.kill('SIGKILL')
     }, this.#config.limits.shutdownMs)
-    if (this.#gateway?.pid === undefined || this.#gateway.exitCode !== null || this.#gateway.signalCode !== null) end()
-    else {
-      onEnd(this.#gateway, end)
+    if (this.#gateway?.pid === undefined || this.#gateway.exitCode !== null || this.#gateway.signalCode !== null) {
+      void end()
+    } else {
+      onEnd(this.#gateway, () => void end())
       // A gateway that is not up yet has accepted nothing.
       if (this.#listening) this.#tellGateway({ type: 'stop' })
       else this.#gateway.kill('SIGKILL')
@@ -136,6 +145,10 @@ export class Supervisor {
       management: { ...management, port: this.#ports.management },
     }
     return { ...gatewayConfig(this.#config), listeners }
+  }
+
+  #kill(cause: RestartCause): void {
+    for (const crew of this.#crews) crew.kill(cause)
   }
 
   #tellGateway(command: GatewayCommand): void {
@@ -158,20 +171,14 @@ export class Supervisor {
         this.#listening = true
         this.#ports = { api: message.port, management: message.managementPort }
         this.#log.info({ port: message.port, managementPort: message.managementPort }, 'listening')
-        this.#fill()
+        this.#tellTokens()
+        for (const crew of this.#crews) crew.fill()
         break
-      case 'vault-ready': {
-        const vault = this.#vaults.get(message.vault)
-        if (vault) {
-          vault.ready = true
-          clearTimeout(vault.impatience)
-        }
-        this.#retireReplaced()
-        this.#announce()
+      case 'vault-ready':
+        for (const crew of this.#crews) crew.onReady(message.vault)
         break
-      }
       case 'vault-overdue':
-        this.#vaults.get(message.vault)?.process.kill('SIGKILL')
+        for (const crew of this.#crews) crew.onOverdue(message.vault)
         break
       case 'failed':
         this.#log.error({ problem: message.problem }, 'the gateway could not start')
@@ -185,108 +192,29 @@ export class Supervisor {
     if (this.#stopping) return
     this.#log.error({ code, signal }, 'the gateway ended; starting another')
     // Each vault ends with its channel; one that cannot is not left behind.
-    for (const { process } of this.#vaults.values()) process.kill('SIGKILL')
+    this.#kill('gateway-lost')
     await pause(this.#gatewayBackoff.next())
     this.start()
   }
 
-  /** Starts vaults, one after the other, until there are as many as are wanted. */
-  #fill(): void {
-    if (!this.#filling) void this.#startMissing()
+  /** Tells the gateway how the tokens are, and ends or announces the service once its first starts are over. */
+  #onChange(): void {
+    this.#tellTokens()
+    if (this.#announced || this.#stopping) return
+    if (this.#crews.every(({ isLost }) => isLost)) this.stop(EX_SOFTWARE)
+    else this.#announce()
   }
 
-  async #startMissing(): Promise<void> {
-    this.#filling = true
-    while (!this.#stopping && this.#listening && this.#missing() > 0) {
-      // Looked at before the vault reads it, so that a PIN written meanwhile is noticed.
-      const pinFile = identityOf(this.#config.hsm.pinFile)
-      const failure = await this.#startVault()
-      if (failure === undefined) continue
-      if (FATAL_AT_START.includes(failure) && !this.#announced) this.stop(EX_SOFTWARE)
-      else if (PIN_FAILURES.includes(failure)) {
-        this.#log.error('no vault is started until the HSM PIN file changes')
-        await untilChanged(this.#config.hsm.pinFile, pinFile)
-      } else await pause(this.#vaultBackoff.next())
-    }
-    this.#filling = false
+  #tellTokens(): void {
+    const tokens = this.#crews.map(({ token, state, wanted }) => ({ name: token, state, wanted }))
+    this.#tellGateway({ type: 'tokens', tokens, restarts: { ...this.#restarts } })
   }
 
-  #missing(): number {
-    return this.#wanted - [...this.#vaults.values()].filter((vault) => !vault.replaced).length
-  }
-
-  /** Starts one vault and waits until its HSM is open; returns why not, if not. */
-  #startVault(): Promise<HsmStartFailure | undefined> {
-    const id = this.#nextVault++
-    const secret = randomBytes(32).toString('hex')
-    const child = spawnVault(this.#config)
-    const impatience = setTimeout(() => child.kill('SIGKILL'), VAULT_START_MS)
-    const vault: Vault = { id, process: child, impatience, ready: false, replaced: false, draining: false }
-    this.#vaults.set(id, vault)
-    this.#tellGateway({ type: 'admit', vault: id, secret })
-    const config = vaultConfig(this.#config)
-    const command: VaultCommand = { type: 'start', vault: id, config, bridgeSocket: this.#bridgeSocket, secret }
-    sendTo(child, command)
-    return new Promise((resolve) => {
-      let failure: HsmStartFailure = 'token-absent'
-      const started = performance.now()
-      let opened = false
-      child.on('message', (message: VaultReport) => {
-        if (message.type === 'failed') failure = message.reason
-        else if (message.type === 'tired') this.#replace(vault)
-        else {
-          opened = true
-          resolve(undefined)
-        }
-      })
-      onEnd(child, (code, signal) => {
-        clearTimeout(vault.impatience)
-        this.#vaults.delete(id)
-        // Its secret, if it never used it, opens nothing any more.
-        this.#tellGateway({ type: 'drain', vault: id })
-        if (!this.#stopping && !vault.replaced) this.#log.warn({ vault: id, code, signal }, 'a vault ended')
-        if (!opened) resolve(failure)
-        else if (vault.replaced) this.#fill()
-        else void this.#refill(performance.now() - started)
-      })
-    })
-  }
-
-  /** A vault that ended is replaced at once; one that ended young counts as a failed start, so that none spins. */
-  async #refill(livedMs: number): Promise<void> {
-    if (livedMs > STABLE_MS) this.#vaultBackoff.reset()
-    await pause(this.#vaultBackoff.next())
-    this.#fill()
-  }
-
-  /** A tired vault works on until another has taken its place. */
-  #replace(vault: Vault): void {
-    vault.replaced = true
-    this.#log.info({ vault: vault.id }, 'replacing a vault')
-    this.#fill()
-  }
-
-  /**
-   * Lets replaced vaults go as soon as enough serve without them; if they waited for the last of their successors, vaults
-   * that tire faster than that would pile up without end.
-   */
-  #retireReplaced(): void {
-    const serving = this.#serving()
-    const replaced = serving.filter((vault) => vault.replaced)
-    for (const vault of replaced.slice(0, Math.max(0, serving.length - this.#wanted))) {
-      vault.draining = true
-      vault.impatience = setTimeout(() => vault.process.kill('SIGKILL'), 2 * this.#config.limits.hsmMs)
-      this.#tellGateway({ type: 'drain', vault: vault.id })
-    }
-  }
-
-  #serving(): Vault[] {
-    return [...this.#vaults.values()].filter((vault) => vault.ready && !vault.draining)
-  }
-
+  /** A service of several tokens is ready although one of them failed: the others serve. */
   #announce(): void {
-    const vaults = this.#serving()
-    if (this.#announced || vaults.length < this.#wanted) return
+    const isFull = (crew: Crew): boolean => crew.serving.length >= crew.wanted
+    const isSettled = (crew: Crew): boolean => isFull(crew) || !['serving', 'starting'].includes(crew.state)
+    if (!this.#crews.some(isFull) || !this.#crews.every(isSettled)) return
     this.#announced = true
     const { api, management } = this.#config.listeners
     this.#events.onReady({
@@ -295,15 +223,11 @@ export class Supervisor {
       management: `http://${hostOf(management.host)}:${this.#ports.management}`,
       pid: process.pid,
       gateway: this.#gateway?.pid ?? 0,
-      vaults: vaults.map((vault) => vault.process.pid ?? 0),
+      vaults: this.#crews.flatMap(({ serving }) => serving),
     })
   }
 }
 
 function hostOf(host: string): string {
   return host.includes(':') ? `[${host}]` : host
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms))
 }

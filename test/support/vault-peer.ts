@@ -21,7 +21,7 @@ export interface VaultPeer {
   readonly reports: readonly VaultReport[]
   /** How many connections it has made. */
   readonly connections: () => number
-  /** Every message that came after the hello, each with the bytes behind it as `packed`, in hex. */
+  /** Every message that came after the hello and is no status report, each with the bytes behind it as `packed`, in hex. */
   readonly replies: readonly any[]
   /** Sends a request with an id of its own, and bytes behind it, and gives the reply with that id. */
   readonly ask: (operation: unknown, body: unknown, packed?: Buffer) => Promise<any>
@@ -64,6 +64,8 @@ export async function startVaultPeer(configPath: string): Promise<VaultPeer> {
         hello.resolve(message as Hello)
         return
       }
+      // What it says of itself, unasked.
+      if (message.status !== undefined) return
       const reply = { ...message, packed: packed.toString('hex').toUpperCase() }
       replies.push(reply)
       waiting.get(message.id)?.(reply)
@@ -72,12 +74,14 @@ export async function startVaultPeer(configPath: string): Promise<VaultPeer> {
   })
   await new Promise<void>((resolve) => server.listen(bridgeSocket, resolve))
 
-  const child = spawnVault(config)
+  const [token] = config.hsm.tokens
+  if (token === undefined) throw new Error('the configuration has no token')
+  const child = spawnVault(token)
   const exited = new Promise<{ code: number | null; signal: string | null }>((resolve) =>
     child.once('exit', (code, signal) => resolve({ code, signal })),
   )
   child.on('message', (message: VaultReport) => reports.push(message))
-  child.send({ type: 'start', vault: 1, config: vaultConfig(config), bridgeSocket, secret })
+  child.send({ type: 'start', vault: 1, config: vaultConfig(config, token), bridgeSocket, secret })
 
   const end = async () => {
     child.kill('SIGKILL')

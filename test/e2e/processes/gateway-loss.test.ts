@@ -81,7 +81,7 @@ describe('a gateway that is killed', () => {
       expect(late.length).toBeGreaterThan(20)
       expect(tally(late)).toEqual({ 200: late.length })
       const early = outcomes.filter(({ startedAt, ms }) => startedAt + ms < killedAt)
-      expect(tally(early)).toEqual({ 200: early.length })
+      expect(early.filter(({ status }) => status !== 200)).toEqual([])
       const { url, management } = service.ready
       const listening = recordsOf(service.output()).filter(({ msg }) => msg === 'listening')
       expect(listening).toHaveLength(2)

@@ -24,7 +24,7 @@ describe('loadConfig', () => {
     const config = load()
     expect(config.acceptDefaultProfiles).toBe(false)
     expect(config.logLevel).toBe('info')
-    expect(config.hsm).toMatchObject({ sessions: 4, environment: {}, recycle: { rssMiB: 512 } })
+    expect(config.hsm).toMatchObject({ tokens: [{ sessions: 4, environment: {} }], recycle: { rssMiB: 512 } })
     expect(config.hsm).not.toHaveProperty('vaults')
     expect(config.d1.profiles[0]).toMatchObject({
       members: { pinBlock: 'pinBlock', prw: 'prw', mac: 'macValue', counter: 'counter' },
@@ -39,9 +39,11 @@ describe('loadConfig', () => {
     const config = load((draft) => {
       draft.hsm.environment = { SOFTHSM2_CONF: './softhsm2.conf', ChrystokiConfigurationPath: 'luna' }
     })
-    expect(config.hsm.module).toBe(join(site.directory, 'token/module.so'))
-    expect(config.hsm.pinFile).toBe(join(site.directory, 'pin'))
-    expect(config.hsm.environment).toEqual({ SOFTHSM2_CONF: './softhsm2.conf', ChrystokiConfigurationPath: 'luna' })
+    expect(config.hsm.tokens[0]).toMatchObject({
+      module: join(site.directory, 'token/module.so'),
+      pinFile: join(site.directory, 'pin'),
+      environment: { SOFTHSM2_CONF: './softhsm2.conf', ChrystokiConfigurationPath: 'luna' },
+    })
     expect(config.listeners.api).toMatchObject({
       certificate: join(site.directory, 'tls/server.pem'),
       privateKey: join(site.directory, 'tls/server-key.pem'),
@@ -52,13 +54,13 @@ describe('loadConfig', () => {
   it('resolves them so as well if its own path is relative', () => {
     load()
     const config = loadConfig(relative(process.cwd(), site.file))
-    expect(config.hsm.pinFile).toBe(join(site.directory, 'pin'))
+    expect(config.hsm.tokens[0]!.pinFile).toBe(join(site.directory, 'pin'))
   })
 
   it('leaves the bare name of a module to the loader, and an absolute path as it is', () => {
-    expect(load((draft) => void (draft.hsm.module = 'libsofthsm2.so')).hsm.module).toBe('libsofthsm2.so')
+    expect(load((draft) => void (draft.hsm.module = 'libsofthsm2.so')).hsm.tokens[0]!.module).toBe('libsofthsm2.so')
     const absolute = join(site.directory, 'pin')
-    expect(load((draft) => void (draft.hsm.pinFile = absolute)).hsm.pinFile).toBe(absolute)
+    expect(load((draft) => void (draft.hsm.pinFile = absolute)).hsm.tokens[0]!.pinFile).toBe(absolute)
   })
 
   it('returns a configuration that is frozen throughout', () => {
@@ -125,19 +127,22 @@ describe('gatewayConfig', () => {
 })
 
 describe('vaultConfig', () => {
-  it('holds nothing of the network and the callers', () => {
+  const vaultConfigOf = (config: ReturnType<typeof load>) => vaultConfig(config, config.hsm.tokens[0]!)
+
+  it('holds nothing of the network, the callers and the other tokens', () => {
     const config = load()
-    const { environment, hsm, keys, profiles, d1, weakPins, logLevel } = config
+    const { environment, keys, profiles, d1, weakPins, logLevel } = config
+    const hsm = { token: config.hsm.tokens[0], recycle: config.hsm.recycle, allKeysNeeded: false }
     const expected = { environment, hsm, keys, profiles, d1, weakPins, logLevel }
-    expect(vaultConfig(config)).toStrictEqual({ ...expected, seccosTranslation: false })
+    expect(vaultConfigOf(config)).toStrictEqual({ ...expected, seccosTranslation: false })
     const granting = load((draft) => draft.clients[0].grants[0].operations.push('pin-blocks/translate-seccos'))
-    expect(vaultConfig(granting).seccosTranslation).toBe(true)
-    expect(Object.isFrozen(vaultConfig(config))).toBe(true)
+    expect(vaultConfigOf(granting).seccosTranslation).toBe(true)
+    expect(Object.isFrozen(vaultConfigOf(config))).toBe(true)
   })
 })
 
 describe('profilesOf', () => {
   it('gives the shipped profiles and the configured ones', () => {
-    expect(profilesOf(vaultConfig(load()))).toEqual([...SHIPPED_PROFILES, macProfile()])
+    expect(profilesOf(load())).toEqual([...SHIPPED_PROFILES, macProfile()])
   })
 })

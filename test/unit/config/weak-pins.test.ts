@@ -28,7 +28,7 @@ describe('weakPins', () => {
   it('reaches the vault and never the gateway', () => {
     const weakPins = { repeated: true, rising: true, falling: false, list: ['2580', '918273645918'] }
     const config = load(weakPins)
-    expect(vaultConfig(config).weakPins).toEqual(weakPins)
+    expect(vaultConfig(config, config.hsm.tokens[0]!).weakPins).toEqual(weakPins)
     expect(JSON.stringify(gatewayConfig(config))).not.toMatch(/weakPins|2580|918273645918/)
   })
 

@@ -1,0 +1,252 @@
+/**
+ * The vaults of one token: started one at a time, because some tokens lose themselves when several processes log in at
+ * once; watched, and replaced when they end, hang or grow old.
+ */
+import type { ChildProcess } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
+import { vaultConfig } from '../config/config.ts'
+import type { Config, TokenConfig } from '../config/schema.ts'
+import type { HsmStartFailure } from '../hsm/hsm.ts'
+import type { Logger } from '../log.ts'
+import { Backoff } from './backoff.ts'
+import type { GatewayCommand, RestartCause, TokenState, VaultCommand, VaultReport } from './messages.ts'
+import { identityOf, isRefused, rememberRefusal, untilChanged } from './pin-file.ts'
+import { onEnd, sendTo, spawnVault } from './spawn.ts'
+
+/** A vault that neither gets ready nor says why not is taken for hung. */
+const VAULT_START_MS = 30_000
+/** A process that lived this long has started well. */
+const STABLE_MS = 10_000
+
+/** What no waiting mends: wrong keys or module at the first start end a service that has no other token. */
+const LASTING: readonly HsmStartFailure[] = ['module-unusable', 'keys-unusable', 'self-test-failed']
+
+interface Vault {
+  readonly id: number
+  readonly process: ChildProcess
+  /** Ends a vault that does not get ready, or that does not go when it is told to. */
+  impatience: NodeJS.Timeout
+  ready: boolean
+  replaced: boolean
+  draining: boolean
+  /** Why it ended, where more is known than that it did. */
+  cause: RestartCause | undefined
+}
+
+/** What a crew needs of the supervisor. */
+export interface CrewDeps {
+  readonly config: Config
+  readonly token: TokenConfig
+  /** How many vaults there are to be. */
+  readonly wanted: number
+  readonly log: Logger
+  /** A number that no vault of any crew has had. */
+  readonly nextVault: () => number
+  /** The socket of a gateway that listens; undefined while there is none. */
+  readonly bridgeSocket: () => string | undefined
+  readonly tellGateway: (command: GatewayCommand) => void
+  /** The state has changed, or a vault got ready. */
+  readonly onChange: () => void
+  readonly onRestart: (cause: RestartCause) => void
+}
+
+export class Crew {
+  readonly token: string
+  readonly wanted: number
+  readonly #deps: CrewDeps
+  readonly #log: Logger
+  readonly #vaults = new Map<number, Vault>()
+  readonly #backoff = new Backoff()
+  readonly #whenGone: (() => void)[] = []
+  #filling = false
+  #stopped = false
+  #failure: HsmStartFailure | undefined
+
+  constructor(deps: CrewDeps) {
+    this.#deps = deps
+    this.token = deps.token.name
+    this.wanted = deps.wanted
+    this.#log = deps.log.child({ token: deps.token.name })
+  }
+
+  /** The process numbers of the vaults that serve. */
+  get serving(): number[] {
+    return this.#serving().map(({ process }) => process.pid ?? 0)
+  }
+
+  get state(): TokenState {
+    if (this.#serving().length > 0) return 'serving'
+    if (this.#failure === undefined) return 'starting'
+    if (this.#failure === 'token-absent') return 'absent'
+    return LASTING.includes(this.#failure) ? 'refused' : 'pin-refused'
+  }
+
+  /** Whether the first vault failed for a reason that only somebody who looks can mend. */
+  get isLost(): boolean {
+    return this.state === 'refused'
+  }
+
+  /** Starts vaults, one after the other, until there are as many as are wanted. */
+  fill(): void {
+    if (!this.#filling) void this.#startMissing()
+  }
+
+  /** The gateway has admitted a vault of this number, which may be another crew's. */
+  onReady(id: number): void {
+    const vault = this.#vaults.get(id)
+    if (vault === undefined) return
+    vault.ready = true
+    this.#failure = undefined
+    clearTimeout(vault.impatience)
+    this.#retireReplaced()
+    this.#deps.onChange()
+  }
+
+  /** The vault did not answer within the deadline: a process with a hung native call cannot end itself. */
+  onOverdue(id: number): void {
+    const vault = this.#vaults.get(id)
+    if (vault === undefined) return
+    vault.cause ??= 'overdue'
+    vault.process.kill('SIGKILL')
+  }
+
+  /** Ends every vault at once; what they held has been answered, or the gateway that asked is gone. */
+  kill(cause: RestartCause): void {
+    for (const vault of this.#vaults.values()) {
+      vault.cause ??= cause
+      vault.process.kill('SIGKILL')
+    }
+  }
+
+  /** Starts nothing any more; a vault that has yet to get ready holds nothing. */
+  stop(): void {
+    this.#stopped = true
+    for (const { process, ready } of this.#vaults.values()) if (!ready) process.kill('SIGKILL')
+  }
+
+  /** Resolves once no vault is left. */
+  async gone(): Promise<void> {
+    if (this.#vaults.size > 0) await new Promise<void>((resolve) => this.#whenGone.push(resolve))
+  }
+
+  async #startMissing(): Promise<void> {
+    this.#filling = true
+    const { pinFile } = this.#deps.token
+    while (!this.#stopped && this.#deps.bridgeSocket() !== undefined && this.#missing() > 0) {
+      // Looked at before the vault reads it, so that a PIN written meanwhile is noticed.
+      const identity = identityOf(pinFile)
+      const failure = isRefused(pinFile) ? 'pin-refused' : await this.#startVault()
+      if (failure === undefined) continue
+      this.#failure = failure
+      this.#deps.onChange()
+      if (failure !== 'pin-refused') {
+        await pause(this.#backoff.next())
+        continue
+      }
+      if (!isRefused(pinFile) && !rememberRefusal(pinFile, identity)) {
+        this.#log.error('the refusal cannot be written beside the PIN file: a restart would try this PIN again')
+      }
+      this.#log.error('no vault is started until the HSM PIN file changes')
+      await untilChanged(pinFile, identity)
+    }
+    this.#filling = false
+  }
+
+  #missing(): number {
+    return this.wanted - [...this.#vaults.values()].filter((vault) => !vault.replaced).length
+  }
+
+  /** Starts one vault and waits until its HSM is open; returns why not, if not. */
+  #startVault(): Promise<HsmStartFailure | undefined> {
+    const { config, token, tellGateway } = this.#deps
+    const id = this.#deps.nextVault()
+    const secret = randomBytes(32).toString('hex')
+    const child = spawnVault(token)
+    const vault: Vault = {
+      id,
+      process: child,
+      impatience: setTimeout(() => {
+        vault.cause ??= 'start-timeout'
+        child.kill('SIGKILL')
+      }, VAULT_START_MS),
+      ready: false,
+      replaced: false,
+      draining: false,
+      cause: undefined,
+    }
+    this.#vaults.set(id, vault)
+    tellGateway({ type: 'admit', vault: id, token: token.name, secret })
+    const bridgeSocket = this.#deps.bridgeSocket() ?? ''
+    sendTo(child, {
+      type: 'start',
+      vault: id,
+      config: vaultConfig(config, token),
+      bridgeSocket,
+      secret,
+    } satisfies VaultCommand)
+    return new Promise((resolve) => {
+      let failure: HsmStartFailure = 'token-absent'
+      const started = performance.now()
+      let opened = false
+      child.on('message', (message: VaultReport) => {
+        if (message.type === 'failed') {
+          failure = message.reason
+          vault.cause ??= 'start-failed'
+        } else if (message.type === 'unhealthy') vault.cause ??= 'unhealthy'
+        else if (message.type === 'tired') this.#replace(vault)
+        else {
+          opened = true
+          resolve(undefined)
+        }
+      })
+      onEnd(child, (code, signal) => {
+        clearTimeout(vault.impatience)
+        this.#vaults.delete(id)
+        if (this.#vaults.size === 0) for (const gone of this.#whenGone.splice(0)) gone()
+        // Its secret, if it never used it, opens nothing any more.
+        tellGateway({ type: 'drain', vault: id })
+        if (this.#stopped) return resolve(failure)
+        const cause = vault.replaced ? 'recycled' : (vault.cause ?? 'ended')
+        if (!vault.replaced) this.#log.warn({ vault: id, code, signal, cause }, 'a vault ended')
+        this.#deps.onRestart(cause)
+        if (!opened) resolve(failure)
+        else if (vault.replaced) this.fill()
+        else void this.#refill(performance.now() - started)
+        this.#deps.onChange()
+      })
+    })
+  }
+
+  /** A vault that ended is replaced at once; one that ended young counts as a failed start, so that none spins. */
+  async #refill(livedMs: number): Promise<void> {
+    if (livedMs > STABLE_MS) this.#backoff.reset()
+    await pause(this.#backoff.next())
+    this.fill()
+  }
+
+  /** A tired vault works on until another has taken its place. */
+  #replace(vault: Vault): void {
+    vault.replaced = true
+    this.#log.info({ vault: vault.id }, 'replacing a vault')
+    this.fill()
+  }
+
+  /**
+   * Lets replaced vaults go as soon as enough serve without them; if they waited for the last of their successors, vaults
+   * that tire faster than that would pile up without end.
+   */
+  #retireReplaced(): void {
+    const serving = this.#serving()
+    const replaced = serving.filter((vault) => vault.replaced)
+    for (const vault of replaced.slice(0, Math.max(0, serving.length - this.wanted))) {
+      vault.draining = true
+      vault.impatience = setTimeout(() => vault.process.kill('SIGKILL'), 2 * this.#deps.config.limits.hsmMs)
+      this.#deps.tellGateway({ type: 'drain', vault: vault.id })
+    }
+  }
+
+  #serving(): Vault[] {
+    return [...this.#vaults.values()].filter((vault) => vault.ready && !vault.draining)
+  }
+}

@@ -39,18 +39,23 @@ export interface ErrorDetail {
   readonly ckr?: string
   /** The PKCS#11 function that returned it, such as C_Decrypt. */
   readonly method?: string
+  /** What no return value says: the call did not give its known answer, or the token lacks what the key needs. */
+  readonly reason?: 'wrong-answer' | 'key-unavailable'
 }
 
 /** The one error that crosses module borders: a code, a constant text, and nothing of the request. */
 export class ServiceError extends Error {
   readonly code: ErrorCode
   readonly detail: ErrorDetail | undefined
+  /** When another try may go well, where whoever refused knows. */
+  readonly retryAfterS: number | undefined
 
-  constructor(code: ErrorCode, detail?: ErrorDetail) {
+  constructor(code: ErrorCode, detail?: ErrorDetail, retryAfterS?: number) {
     super(ERROR_TITLES[code])
     this.name = 'ServiceError'
     this.code = code
     this.detail = detail
+    this.retryAfterS = retryAfterS
   }
 }
 

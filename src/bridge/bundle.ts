@@ -1,12 +1,13 @@
 /**
- * What goes to a vault in one message: one call, or all translations for one pair of keys that waited together.
+ * What goes to a vault in one message: one call, all translations for one pair of keys that waited together, or a part of
+ * a long translation.
  *
- * Nobody waits on purpose. While every vault is busy with a lane, the calls of that lane gather in one bundle, and the
- * bundle goes along whole when a vault falls free: one message, one HSM call to decipher and one to encipher.
+ * Nobody waits on purpose. While every vault is busy with a lane, the calls of that lane gather, and go along together when
+ * a vault falls free: one message, one HSM call to decipher and one to encipher.
  */
-import { ServiceError, type ErrorCode, type ErrorDetail } from '../errors.ts'
+import type { ServiceError } from '../errors.ts'
 import { PAN_BYTES } from '../pan.ts'
-import { MAX_BATCH_ITEMS, type AnswerOf, type Operation, type RequestOf } from './contract.ts'
+import type { AnswerOf, Operation, RequestOf } from './contract.ts'
 import { blockBytesOf } from './packed-blocks.ts'
 
 type Translation = RequestOf<'translatePinBlocks'>
@@ -18,104 +19,191 @@ export interface Call {
   readonly body: RequestOf<Operation>
   readonly resolve: (answer: AnswerOf<Operation>) => void
   readonly reject: (error: ServiceError) => void
+  /** The PIN blocks of a translation; 1 for another operation. */
+  readonly items: number
+  /** When it came. */
+  readonly queuedMs: number
+  /** Since when it has waited: since it came, or since a part of it went. */
+  waitingSinceMs: number
+  /** How many of its items have gone to a vault. */
+  given: number
+  /** Where the rest of it waits; undefined once all of it has gone. */
+  queue: Queue | undefined
   /** Ends the wait in the queue. */
-  deadline: NodeJS.Timeout
+  deadline: NodeJS.Timeout | undefined
+  /** What has come back of a call that went in parts. */
+  parts?: AnsweredParts
 }
 
-/** The calls of one message, in the order of their items. */
-export interface Bundle {
-  /** What its calls have in common; undefined for a call that goes alone. */
-  readonly lane: string | undefined
+/** Calls that wait, in their order: those of one lane that may go together, or one that goes alone. */
+export interface Queue {
+  readonly lane: Lane | undefined
   readonly calls: Set<Call>
-  /** The PIN blocks of its calls; 1 for a call of another operation. */
-  items: number
 }
+
+/** Translations of one pair of keys and one kind. */
+export interface Lane {
+  readonly name: string
+  /** Whether its calls may share a message. */
+  readonly isShared: boolean
+  /** How many items go in its first message, while nobody knows how long one takes. */
+  readonly firstItems: number
+}
+
+/** What a message carries of one call: its items from `start` to `end`. */
+export interface Part {
+  readonly call: Call
+  readonly start: number
+  readonly end: number
+}
+
+/** The parts of one message, in the order of their items. */
+export interface Bundle {
+  readonly lane: Lane | undefined
+  readonly parts: readonly Part[]
+  readonly items: number
+}
+
+interface AnsweredParts {
+  readonly rejected: number[]
+  readonly prws: NonNullable<Translated['prws']>
+  readonly packed: Buffer
+  itemsMissing: number
+}
+
+/** A row whose PRW is made costs calls of its own; blocks alone go to the HSM all at once. */
+const FIRST_ITEMS_WITH_PRW = 16
+const FIRST_ITEMS = 64
 
 /**
- * The lane of a call: translations of one pair of keys; undefined if it shares its message with no other.
+ * The lane of a call; undefined for what is no translation.
  *
  * All blocks of a lane have one length, or a block of another length would move its neighbours' bytes.
  */
-export function laneOf({ operation, body }: Pick<Call, 'operation' | 'body'>): string | undefined {
+export function laneOf({ operation, body }: Pick<Call, 'operation' | 'body'>): Lane | undefined {
   if (operation !== 'translatePinBlocks') return undefined
   const { from, to, items, checkOnly, prw, packed } = body as Translation
+  const kind = [checkOnly && 'check', prw && `prw ${prw.key}`].filter(Boolean)
   // Ids and formats hold no space.
-  return checkOnly || prw ? undefined : [from.key, from.format, to.key, to.format, packed.length / items].join(' ')
+  const name = [from.key, from.format, to.key, to.format, packed.length / items, ...kind].join(' ')
+  return { name, isShared: kind.length === 0, firstItems: prw ? FIRST_ITEMS_WITH_PRW : FIRST_ITEMS }
 }
 
-/** Whether a call still fits into a bundle of its lane. */
-export function hasRoom({ items }: Bundle, call: Call): boolean {
-  return items + itemsOf(call) <= MAX_BATCH_ITEMS
+/** How many items a call has. */
+export function itemsOf({ operation, body }: Pick<Call, 'operation' | 'body'>): number {
+  return operation === 'translatePinBlocks' ? (body as Translation).items : 1
 }
 
-/** Puts a call at the end of a bundle. */
-export function addCall(bundle: Bundle, call: Call): void {
-  bundle.calls.add(call)
-  bundle.items += itemsOf(call)
-}
-
-/** Takes a call out of a bundle that has not gone yet. */
-export function removeCall(bundle: Bundle, call: Call): void {
-  bundle.calls.delete(call)
-  bundle.items -= itemsOf(call)
+/**
+ * Takes from a queue what goes next: as many whole calls as fit into one message, or a part of one that fits into none.
+ *
+ * What is left of a call goes behind the others of its queue, so that a long one does not hold them up.
+ */
+export function takeBundle({ lane, calls }: Queue, maxItems: number): Bundle {
+  const parts: Part[] = []
+  let items = 0
+  for (const call of calls) {
+    const rest = call.items - call.given
+    if (items > 0 && items + rest > maxItems) break
+    calls.delete(call)
+    const start = call.given
+    call.given += Math.min(rest, maxItems)
+    items += call.given - start
+    parts.push({ call, start, end: call.given })
+    if (call.given < call.items) {
+      calls.add(call)
+      break
+    }
+  }
+  return { lane, parts, items }
 }
 
 /** The one request that stands for a bundle. */
-export function requestOf({ calls, items }: Bundle): Pick<Call, 'operation' | 'body'> {
-  const [first] = calls
+export function requestOf({ parts, items }: Bundle): Pick<Call, 'operation' | 'body'> {
+  const [first] = parts
   if (first === undefined) throw new RangeError('a bundle of no calls')
-  if (calls.size === 1) return first
-  const bodies = [...calls].map(({ body }) => body as Translation)
-  const panBytes = (body: Translation) => body.items * PAN_BYTES
-  const packed = Buffer.concat([
-    ...bodies.map((body) => body.packed.subarray(0, panBytes(body))),
-    ...bodies.map((body) => body.packed.subarray(panBytes(body))),
-  ])
-  const body: Translation = { ...(first.body as Translation), items, packed }
-  return { operation: first.operation, body }
+  const { call, start, end } = first
+  if (parts.length === 1 && end - start === call.items) return call
+  const pans = ({ call, start, end }: Part) => packedOf(call).subarray(start * PAN_BYTES, end * PAN_BYTES)
+  const blocks = ({ call, start, end }: Part) => {
+    const pansEnd = call.items * PAN_BYTES
+    const blockBytes = packedOf(call).length / call.items - PAN_BYTES
+    return packedOf(call).subarray(pansEnd + start * blockBytes, pansEnd + end * blockBytes)
+  }
+  const translation = call.body as Translation
+  const { prw } = translation
+  const body: Translation = {
+    ...translation,
+    items,
+    packed: Buffer.concat([...parts.map(pans), ...parts.map(blocks)]),
+    // Calls with PRWs share no message, so these are those of one part.
+    ...(prw && { prw: { ...prw, cards: prw.cards.slice(start, end) } }),
+  }
+  return { operation: call.operation, body }
 }
 
-/** Gives each call of a bundle its part of the answer; one that does not fit the request is no answer: ERR_INTERNAL. */
-export function resolveBundle(bundle: Bundle, answer: AnswerOf<Operation>, packed: Buffer): void {
-  const [first] = bundle.calls
+/**
+ * Gives each call of a bundle its part of the answer.
+ *
+ * @returns false if the answer does not fit the request, and so is none; then nobody was given anything.
+ */
+export function resolveBundle(bundle: Bundle, answer: AnswerOf<Operation>, packed: Buffer): boolean {
+  const first = bundle.parts[0]?.call
   if (first?.operation !== 'translatePinBlocks') {
     first?.resolve(answer)
-    return
+    return true
   }
-  const { rejected, ...common } = answer as Translated
+  const { rejected, prws, ...common } = answer as Translated
   const { to, prw } = first.body as Translation
   const blockBytes = blockBytesOf(to.format)
   if (
     packed.length !== bundle.items * blockBytes ||
     !arePlaces(rejected, bundle.items) ||
-    (prw !== undefined && common.prws?.length !== bundle.items)
+    (prw !== undefined && prws?.length !== bundle.items)
   ) {
-    rejectBundle(bundle, 'ERR_INTERNAL')
-    return
+    return false
   }
-  let start = 0
+  let at = 0
   let nextRejected = 0
-  for (const call of bundle.calls) {
-    const end = start + itemsOf(call)
+  for (const part of bundle.parts) {
+    const end = at + part.end - part.start
     const own: number[] = []
     for (; nextRejected < rejected.length && rejected[nextRejected]! < end; nextRejected++) {
-      own.push(rejected[nextRejected]! - start)
+      own.push(rejected[nextRejected]! - at)
     }
-    call.resolve({ ...common, rejected: own, packed: packed.subarray(start * blockBytes, end * blockBytes) })
-    start = end
+    resolvePart(part, {
+      ...common,
+      rejected: own,
+      ...(prws && { prws: prws.slice(at, end) }),
+      packed: packed.subarray(at * blockBytes, end * blockBytes),
+    })
+    at = end
   }
+  return true
 }
 
-/** Answers every call of a bundle with one code. */
-export function rejectBundle({ calls }: Bundle, code: ErrorCode, detail?: ErrorDetail): void {
-  for (const call of calls) {
-    clearTimeout(call.deadline)
-    call.reject(new ServiceError(code, detail))
+/** Answers a call, or keeps the part until the last one is there. */
+function resolvePart({ call, start, end }: Part, answer: Translated): void {
+  if (end - start === call.items) {
+    call.resolve(answer)
+    return
   }
+  const { rejected, prws, packed, ...common } = answer
+  const blockBytes = packed.length / (end - start)
+  call.parts ??= { rejected: [], prws: [], packed: Buffer.alloc(call.items * blockBytes), itemsMissing: call.items }
+  const whole = call.parts
+  // Parts come back in any order.
+  packed.copy(whole.packed, start * blockBytes)
+  for (const place of rejected) whole.rejected.push(start + place)
+  prws?.forEach((prw, i) => (whole.prws[start + i] = prw))
+  whole.itemsMissing -= end - start
+  if (whole.itemsMissing > 0) return
+  whole.rejected.sort((a, b) => a - b)
+  call.resolve({ ...common, rejected: whole.rejected, ...(prws && { prws: whole.prws }), packed: whole.packed })
 }
 
-function itemsOf({ operation, body }: Call): number {
-  return operation === 'translatePinBlocks' ? (body as Translation).items : 1
+function packedOf({ body }: Call): Buffer {
+  return (body as Translation).packed
 }
 
 /** Whether these are places of `items` items, in ascending order. */

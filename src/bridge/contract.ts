@@ -242,6 +242,60 @@ export type ReplyMessage =
   | { readonly id: number; readonly answer: object }
   | { readonly id: number; readonly code: ErrorCode; readonly detail?: ErrorDetail | undefined }
 
+/** The calls of the HSM port, by the names that a vault counts them under. */
+export const HSM_CALLS = [
+  'openContent',
+  'decipherBlocks',
+  'encipherBlocks',
+  'generateMac',
+  'verifyMac',
+  'fillRandom',
+] as const
+export type HsmCall = (typeof HSM_CALLS)[number]
+
+/** Upper bounds in seconds of the classes that durations of HSM calls are counted in; one more class is above them all. */
+export const HSM_CALL_BOUNDS_S = [
+  0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5,
+] as const
+
+const tally = Type.Integer({ minimum: 0 })
+
+/** What a vault says of itself every second, without being asked; nothing of a request. */
+export const StatusReport = Type.Object(
+  {
+    /**
+     * Its sessions, and how many of them were in use and how many calls waited for one, at most at one time since the last
+     * report: on a token that answers within microseconds a look now and then would find none.
+     */
+    sessions: Type.Object({ total: tally, inUse: tally, waiting: tally }, strict),
+    /** Since every key gave its known answer. */
+    selfTestAgeMs: Type.Number({ minimum: 0 }),
+    /** The HSM calls that ended since the last report: how many in each class of duration, and how long they took in all. */
+    calls: Type.Array(
+      Type.Object(
+        {
+          call: Type.Enum([...HSM_CALLS], { type: 'string' }),
+          outcome: Type.Enum(['ok', 'error'], { type: 'string' }),
+          counts: Type.Array(tally, {
+            minItems: HSM_CALL_BOUNDS_S.length + 1,
+            maxItems: HSM_CALL_BOUNDS_S.length + 1,
+          }),
+          seconds: Type.Number({ minimum: 0 }),
+        },
+        strict,
+      ),
+      { maxItems: 2 * HSM_CALLS.length },
+    ),
+  },
+  strict,
+)
+export type StatusReport = Static<typeof StatusReport>
+
+/** A report as it crosses the socket; it has no id, since nobody asked for it. */
+export interface StatusMessage {
+  readonly status: StatusReport
+}
+
 /** What a route needs of the other side: the answer, or a ServiceError. */
 export interface Bridge {
   call<O extends Operation>(operation: O, body: RequestOf<O>): Promise<AnswerOf<O>>

@@ -80,7 +80,8 @@ export function answerProblem(error: unknown, request: FastifyRequest, reply: Fa
   const broken = request.raw.destroyed && !request.raw.complete
   const outcome = context?.outcome ?? (broken ? { code: 'ERR_REQUEST_INVALID' as const } : classify(error))
   if (context !== undefined) context.outcome = outcome
-  const retryAfter = RETRY_AFTER_S[outcome.code]
+  const known = error instanceof ServiceError && error.code === outcome.code ? error.retryAfterS : undefined
+  const retryAfter = known ?? RETRY_AFTER_S[outcome.code]
   if (retryAfter !== undefined && !reply.hasHeader('retry-after')) reply.header('retry-after', retryAfter)
   // Bytes, so that neither a response schema nor Fastify's charset takes part: the shape is settled above.
   reply

@@ -1,44 +1,52 @@
+import { randomInt } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import {
-  addCall,
-  hasRoom,
+  itemsOf,
   laneOf,
-  rejectBundle,
-  removeCall,
   requestOf,
   resolveBundle,
-  type Bundle,
+  takeBundle,
   type Call,
+  type Queue,
 } from '../../../src/bridge/bundle.ts'
 import type { Operation, RequestOf } from '../../../src/bridge/contract.ts'
-import { ServiceError } from '../../../src/errors.ts'
-import { answerTo, pair, settled, translation, type Translated, type Translation } from './translations.ts'
+import { answerTo, pair, translation, type Translated, type Translation } from './translations.ts'
 
 /** A call and what becomes of it. */
 function callOf(body: RequestOf<Operation>, operation: Operation = 'translatePinBlocks') {
   const { promise, resolve, reject } = Promise.withResolvers<any>()
   promise.catch(() => {})
-  const call: Call = { operation, body, resolve, reject, deadline: setTimeout(() => {}, 0) }
+  const times = { queuedMs: 0, waitingSinceMs: 0, deadline: undefined }
+  const items = itemsOf({ operation, body })
+  const call: Call = { operation, body, resolve, reject, items, given: 0, queue: undefined, ...times }
   return { call, promise }
+}
+
+/** These translations in one queue, and what becomes of each. */
+function queueOf(bodies: readonly Translation[]) {
+  const calls = bodies.map((body) => callOf(body))
+  const queue: Queue = { lane: laneOfBody(bodies[0]!), calls: new Set(calls.map(({ call }) => call)) }
+  return { queue, answers: calls.map(({ promise }) => promise) }
 }
 
 /** A bundle of these translations, and what becomes of each. */
 function bundleOf(bodies: readonly Translation[]) {
-  const bundle: Bundle = { lane: 'a lane', calls: new Set(), items: 0 }
-  const answers = bodies.map((body) => {
-    const { call, promise } = callOf(body)
-    addCall(bundle, call)
-    return promise
-  })
-  return { bundle, answers }
+  const { queue, answers } = queueOf(bodies)
+  return { bundle: takeBundle(queue, Infinity), answers }
+}
+
+/** What a bundle carries, by the places of its calls among all: `2[0-5]` is the first five items of the third. */
+function textOf({ parts }: ReturnType<typeof takeBundle>, calls: readonly Call[]): string {
+  return parts.map(({ call, start, end }) => `${calls.indexOf(call)}[${start}-${end}]`).join(' ')
 }
 
 const laneOfBody = (body: Translation) => laneOf({ operation: 'translatePinBlocks', body })
 
 describe('a lane', () => {
   it('is that of all translations of one pair of keys, whatever their number, PANs and blocks', () => {
-    expect(laneOfBody(translation(7))).toBe(laneOfBody(translation(1)))
-    expect(laneOfBody(translation(1, { ...pair(), checkOnly: false }))).toBe(laneOfBody(translation(1)))
+    expect(laneOfBody(translation(7))).toEqual(laneOfBody(translation(1)))
+    expect(laneOfBody(translation(1, { ...pair(), checkOnly: false }))).toEqual(laneOfBody(translation(1)))
+    expect(laneOfBody(translation(1))?.isShared).toBe(true)
   })
 
   it('differs by either key, by either format and by the length of a block', () => {
@@ -50,32 +58,49 @@ describe('a lane', () => {
       pair('in', 'out', 'ISO-0', 'ISO-3'),
       pair('out', 'in'),
       pair('in', 'out', 'ISO-4'),
-    ].map((zones) => laneOfBody(translation(1, zones)))
+    ].map((zones) => laneOfBody(translation(1, zones))?.name)
     const short = { ...translation(2), packed: Buffer.alloc(35) }
     const long = { ...translation(1), packed: Buffer.alloc(26) }
-    const lanes = [...others, laneOfBody(short), laneOfBody(long)]
+    const prw = { ...pair(), prw: { key: 'prw', cards: [{}] } }
+    const kinds = [
+      { ...pair(), checkOnly: true },
+      prw,
+      { ...prw, checkOnly: true },
+      { ...prw, prw: { key: 'prw2', cards: [{}] } },
+    ]
+    const lanes = [
+      ...others,
+      ...[short, long, ...kinds.map((kind) => translation(1, kind))].map((body) => laneOfBody(body)?.name),
+    ]
     expect(new Set(lanes).size).toBe(lanes.length)
   })
 
-  it('takes no translation with a PRW, no check alone, and no other operation', () => {
-    expect(laneOfBody(translation(1, { ...pair(), checkOnly: true }))).toBeUndefined()
-    expect(laneOfBody(translation(1, { ...pair(), prw: { key: 'prw', cards: [{}] } }))).toBeUndefined()
+  it('has its own for a translation with a PRW and for a check alone, in which none shares a message', () => {
+    expect(laneOfBody(translation(1, { ...pair(), checkOnly: true }))?.isShared).toBe(false)
+    expect(laneOfBody(translation(1, { ...pair(), prw: { key: 'prw', cards: [{}] } }))?.isShared).toBe(false)
+  })
+
+  it('is none for another operation', () => {
     const body = { key: 'pin-mac', pinBlock: '00'.repeat(8) }
     expect(laneOf({ operation: 'generateMac', body })).toBeUndefined()
   })
 })
 
 describe('a bundle', () => {
-  it('has room for 10 000 blocks and for none more, and has it again when a call leaves', () => {
-    const { bundle } = bundleOf([translation(9000)])
-    const { call: thousand } = callOf(translation(1000))
-    expect(hasRoom(bundle, callOf(translation(1001)).call)).toBe(false)
-    expect(hasRoom(bundle, thousand)).toBe(true)
-    addCall(bundle, thousand)
-    expect(hasRoom(bundle, callOf(translation(1)).call)).toBe(false)
-    removeCall(bundle, thousand)
-    expect(hasRoom(bundle, callOf(translation(1000)).call)).toBe(true)
-    expect([bundle.calls.size, bundle.items]).toEqual([1, 9000])
+  it('takes as many whole calls as fit, in their order, and leaves the others', () => {
+    const { queue } = queueOf([4, 5, 2, 1].map((items) => translation(items)))
+    const calls = [...queue.calls]
+    expect(textOf(takeBundle(queue, 10), calls)).toBe('0[0-4] 1[0-5]')
+    expect(textOf(takeBundle(queue, 10), calls)).toBe('2[0-2] 3[0-1]')
+    expect(queue.calls.size).toBe(0)
+  })
+
+  it('takes a part of a call that fits into none, and the rest goes behind the others', () => {
+    const { queue } = queueOf([25, 1, 12, 3].map((items) => translation(items)))
+    const calls = [...queue.calls]
+    const taken: string[] = []
+    while (queue.calls.size > 0) taken.push(textOf(takeBundle(queue, 10), calls))
+    expect(taken).toEqual(['0[0-10]', '1[0-1]', '2[0-10]', '3[0-3]', '0[10-20]', '2[10-12] 0[20-25]'])
   })
 
   it('is one request: all PANs in the order of its calls, then all blocks', () => {
@@ -100,8 +125,7 @@ describe('a bundle', () => {
   it('of one call is that call', () => {
     const body = { key: 'pin-mac', pinBlock: '00'.repeat(8) }
     const { call } = callOf(body, 'generateMac')
-    const bundle: Bundle = { lane: undefined, calls: new Set(), items: 0 }
-    addCall(bundle, call)
+    const bundle = takeBundle({ lane: undefined, calls: new Set([call]) }, 1)
     expect(requestOf(bundle)).toBe(call)
     expect(requestOf(bundle).body).toBe(body)
   })
@@ -113,7 +137,7 @@ describe('a bundle', () => {
     const blocks = (...all: number[]) => Buffer.concat(all.map(block))
     const { bundle, answers } = bundleOf([1, 3, 2, 1].map((items) => translation(items)))
     const answer = { ...common, rejected: [0, 2, 3, 6] } as unknown as Translated
-    resolveBundle(bundle, answer, blocks(0, 1, 2, 3, 4, 5, 6))
+    expect(resolveBundle(bundle, answer, blocks(0, 1, 2, 3, 4, 5, 6))).toBe(true)
     expect(await Promise.all(answers)).toEqual([
       { ...common, rejected: [0], packed: blocks(0) },
       { ...common, rejected: [1, 2], packed: blocks(1, 2, 3) },
@@ -134,7 +158,7 @@ describe('a bundle', () => {
 
   it('takes no packed bytes for an operation without any', async () => {
     const { call, promise } = callOf({ key: 'pin-mac', pinBlock: '00' }, 'generateMac')
-    const bundle: Bundle = { lane: undefined, calls: new Set([call]), items: 1 }
+    const bundle = takeBundle({ lane: undefined, calls: new Set([call]) }, 1)
     const answer = { mac: '00', profile: 'p', key: { id: 'k', version: 1, kcv: '00' } }
     resolveBundle(bundle, answer, Buffer.from('c0ffee', 'hex'))
     expect(await promise).toBe(answer)
@@ -151,6 +175,38 @@ describe('a bundle', () => {
       resolveBundle(bundle, json, packed)
       expect(await Promise.all(answers)).toEqual(bodies.map(answerTo))
     }
+  })
+
+  it('of parts gives each call what it would have had whole, in whatever order they come back', async () => {
+    for (let round = 0; round < 200; round++) {
+      const zones = pair('in', 'out', round % 2 ? 'ISO-4' : 'ISO-0', round % 3 ? 'ISO-4' : 'ISO-3')
+      const bodies = Array.from({ length: 1 + (round % 5) }, () => translation(1 + randomInt(60), zones))
+      const { queue, answers } = queueOf(bodies)
+      const bundles = []
+      while (queue.calls.size > 0) bundles.push(takeBundle(queue, 1 + randomInt(20)))
+      for (const bundle of bundles.sort(() => randomInt(2) - 0.5)) {
+        const { packed, ...json } = answerTo(requestOf(bundle).body as Translation)
+        expect(resolveBundle(bundle, json, packed)).toBe(true)
+      }
+      expect(await Promise.all(answers)).toEqual(bodies.map(answerTo))
+    }
+  })
+
+  it('of parts has the cards of its own rows, and gives the PRWs in the order of all rows', async () => {
+    const cards = Array.from({ length: 25 }, (_, n) => ({ counter: String(n).padStart(4, '0') }))
+    const body = translation(25, { ...pair(), prw: { key: 'prw', cards } })
+    const { queue, answers } = queueOf([body])
+    const bundles = []
+    while (queue.calls.size > 0) bundles.push(takeBundle(queue, 10))
+    for (const bundle of bundles.reverse()) {
+      const part = requestOf(bundle).body as Translation
+      expect(part.prw?.cards).toHaveLength(part.items)
+      const prws = part.prw!.cards.map(({ counter }) => ({ value: `of ${counter}` }))
+      const { packed, ...json } = answerTo(part)
+      resolveBundle(bundle, { ...json, prws }, packed)
+    }
+    const [answer] = await Promise.all(answers)
+    expect(answer).toEqual({ ...answerTo(body), prws: cards.map(({ counter }) => ({ value: `of ${counter}` })) })
   })
 })
 
@@ -179,11 +235,11 @@ describe('an answer that does not fit', () => {
     ['places in descending order', { ...good, rejected: [4, 1] }],
     ['more places than items', { ...good, rejected: [0, 1, 2, 3, 4, 5] }],
     ['nothing', {}],
-  ])('is ERR_INTERNAL for every call of the bundle: %s', async (_name, answer, bytes = BYTES) => {
+  ])('is none, and nobody is given anything: %s', async (_name, answer, bytes = BYTES) => {
     for (const sizes of [[1, 3, 1], [5]]) {
       const { bundle, answers } = bundleOf(sizes.map((items) => translation(items)))
-      resolveBundle(bundle, answer, Buffer.alloc(bytes, 7))
-      expect(await Promise.all(answers.map(settled))).toEqual(sizes.map(() => 'ERR_INTERNAL'))
+      expect(resolveBundle(bundle, answer as Translated, Buffer.alloc(bytes, 7))).toBe(false)
+      expect(await Promise.race([...answers, Promise.resolve('nothing')])).toBe('nothing')
     }
     // The same with what is right, so that it was the fault alone.
     const { bundle, answers } = bundleOf([translation(1), translation(4)])
@@ -195,27 +251,9 @@ describe('an answer that does not fit', () => {
     ['none', undefined],
     ['one too few', [null]],
     ['one too many', [null, null, null]],
-  ])('is ERR_INTERNAL: PRWs were asked for, and there are %s', async (_name, prws) => {
-    const { bundle, answers } = bundleOf([translation(2, { ...pair(), prw: { key: 'prw', cards: [{}, {}] } })])
-    resolveBundle(bundle, { ...good, rejected: [], prws } as unknown as Translated, Buffer.alloc(16))
-    expect(await settled(answers[0]!)).toBe('ERR_INTERNAL')
-  })
-})
-
-describe('a refusal', () => {
-  it('goes to every call of the bundle, each with an error of its own, and stops their clocks', async () => {
-    const { bundle, answers } = bundleOf([translation(1), translation(2), translation(3)])
-    rejectBundle(bundle, 'ERR_HSM_UNAVAILABLE', { ckr: 'CKR_DEVICE_ERROR', method: 'C_Decrypt' })
-    const errors = await Promise.all(answers.map((answer) => answer.catch((error: unknown) => error)))
-    for (const error of errors) {
-      expect(error).toBeInstanceOf(ServiceError)
-      expect(error).toMatchObject({
-        code: 'ERR_HSM_UNAVAILABLE',
-        detail: { ckr: 'CKR_DEVICE_ERROR', method: 'C_Decrypt' },
-      })
-    }
-    expect(new Set(errors).size).toBe(3)
-    for (const { deadline } of bundle.calls)
-      expect((deadline as unknown as { _destroyed: boolean })._destroyed).toBe(true)
+  ])('is none: PRWs were asked for, and there are %s', (_name, prws) => {
+    const { bundle } = bundleOf([translation(2, { ...pair(), prw: { key: 'prw', cards: [{}, {}] } })])
+    const answer = { ...good, rejected: [], prws } as unknown as Translated
+    expect(resolveBundle(bundle, answer, Buffer.alloc(16))).toBe(false)
   })
 })

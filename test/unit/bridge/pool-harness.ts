@@ -78,7 +78,7 @@ export async function openPool(limits: Partial<PoolLimits> = {}): Promise<PoolHa
   }
   const serve = async (id: number, answer?: Answer): Promise<FakeVault> => {
     const secret = newSecret()
-    pool.admit(id, secret)
+    pool.admit(id, secret, 'token')
     const vault = dial(answer)
     vault.channel.send({ vault: id, secret, publicKeys: [{ kid: `of-${id}` }] })
     await expect.poll(() => ready.includes(id), { interval: 2 }).toBe(true)

@@ -1,11 +1,14 @@
 /** What `doctor` finds out: each line is one thing that is right, worth knowing, or wrong. */
 import { readFileSync } from 'node:fs'
 import { profilesOf } from '../config/config.ts'
-import type { Config, KeyEntry } from '../config/schema.ts'
+import type { Config, KeyEntry, TokenConfig } from '../config/schema.ts'
 import { HsmStartError } from '../hsm/hsm.ts'
 import { KeyCatalogue } from '../hsm/key-catalogue.ts'
 import { openHsm, type OpenHsm } from '../hsm/pkcs11/open-hsm.ts'
 import { SHIPPED_PROFILES } from '../pin-change/shipped-profiles.ts'
+import { identityOf, isRefused, REFUSED_BEFORE, rememberRefusal } from '../supervisor/pin-file.ts'
+import { capabilityFindings } from './doctor-capabilities.ts'
+import { unservedRoutes } from './doctor-routes.ts'
 
 /** One line of the table. */
 export interface Finding {
@@ -14,65 +17,86 @@ export interface Finding {
   readonly text: string
 }
 
-/** Opens the token as a vault would, once, and says what came of it; the login is tried once and never again. */
+/** Opens each token as a vault would, once, and says what came of it; a login is tried once and never again. */
 export async function examine(config: Config): Promise<Finding[]> {
-  const catalogue = new KeyCatalogue(config.keys, profilesOf(config))
-  const { module, tokenLabel, pinFile, environment, sessions } = config.hsm
-  Object.assign(process.env, environment)
   const findings: Finding[] = [
     { subject: 'configuration', verdict: 'ok', text: `${config.keys.length} keys, ${config.clients.length} clients` },
   ]
   if (config.environment === 'development') {
     findings.push({ subject: 'environment', verdict: 'note', text: 'development: never give it a real PIN' })
   }
+  const { tokens } = config.hsm
+  for (const token of tokens) {
+    const found = await examineToken(config, token)
+    findings.push(
+      ...(tokens.length === 1
+        ? found
+        : found.map((finding) => ({ ...finding, subject: `${token.name}: ${finding.subject}` }))),
+    )
+  }
+  return findings
+}
+
+async function examineToken(config: Config, token: TokenConfig): Promise<Finding[]> {
+  const { pinFile, environment, sessions } = token
+  if (isRefused(pinFile)) return [{ subject: 'login', verdict: 'wrong', text: REFUSED_BEFORE }]
+  const catalogue = new KeyCatalogue(config.keys, profilesOf(config))
+  Object.assign(process.env, environment)
+  const identity = identityOf(pinFile)
   try {
     const pin = readFileSync(pinFile, 'utf8').trimEnd()
-    const settings = {
-      address: { module, tokenLabel },
-      sessions,
-      environment: config.environment,
-      keys: config.keys,
-      catalogue,
-    }
+    const settings = { address: token, sessions, environment: config.environment, keys: config.keys, catalogue }
     const open = await openHsm(settings, pin)
     try {
-      findings.push(...tokenFindings(open), ...keyFindings(open, config.keys), ...profileFindings(config, catalogue))
+      return [
+        ...tokenFindings(open),
+        ...keyFindings(open, config.keys),
+        ...routeFindings(open),
+        ...profileFindings(config, catalogue),
+      ]
     } finally {
       open.close()
     }
   } catch (error) {
     if (!(error instanceof HsmStartError)) throw error
-    findings.push(...error.problems.map((text): Finding => ({ subject: subjectOf(error), verdict: 'wrong', text })))
+    if (error.reason === 'pin-refused') rememberRefusal(pinFile, identity)
+    return error.problems.map((text): Finding => ({ subject: subjectOf(error), verdict: 'wrong', text }))
   }
-  return findings
 }
 
-function tokenFindings({ hsm, token }: OpenHsm): Finding[] {
-  const info = token.slot.getToken()
-  const { oaep256, rsa, cipher } = hsm.strategies
-  const oaep = oaep256 === 'native' ? 'by the token' : 'raw RSA by the token, decoded in constant time here'
+function tokenFindings(open: OpenHsm): Finding[] {
+  const { slot } = open.token
+  const info = slot.getToken()
   return [
-    { subject: 'module', verdict: 'ok', text: token.slot.module.libraryDescription.trim() },
+    { subject: 'module', verdict: 'ok', text: slot.module.libraryDescription.trim() },
     {
       subject: 'token',
       verdict: 'ok',
       text: `${info.label.trim()} (${info.manufacturerID.trim()} ${info.model.trim()}), logged in`,
     },
-    { subject: 'RSA-OAEP-256', verdict: 'ok', text: oaep },
-    { subject: 'ECDH-ES', verdict: 'ok', text: 'Z by the token, Concat KDF in the vault' },
-    { subject: 'calls', verdict: 'ok', text: `RSA ${rsa}, block ciphers and MACs ${cipher}` },
+    ...capabilityFindings(open),
   ]
 }
 
-function keyFindings({ keys }: OpenHsm, configured: readonly KeyEntry[]): Finding[] {
+function keyFindings({ keys, unavailable }: OpenHsm, configured: readonly KeyEntry[]): Finding[] {
   return configured.map((key): Finding => {
     const { id, version, purpose, algorithm, state, kcv } = key
     const text = `${purpose}, ${algorithm}, KCV ${kcv.toUpperCase()}, ${state}`
     const subject = `key ${id} v${version}`
+    const reason = unavailable.get(key)?.reason
+    if (reason !== undefined) return { subject, verdict: 'wrong', text: `${text}: unavailable, ${reason}` }
     return keys.includes(key)
       ? { subject, verdict: 'ok', text: `${text}: found once, attributes and known answer right` }
       : { subject, verdict: 'note', text: `${text}: not in use, not looked for` }
   })
+}
+
+function routeFindings({ keys, unavailable }: OpenHsm): Finding[] {
+  return [...unservedRoutes(keys, unavailable.keys())].map(([route, ids]) => ({
+    subject: `route ${route}`,
+    verdict: 'wrong',
+    text: `cannot be served by this token: unavailable ${ids.map((id) => `key ${id}`).join(', ')}`,
+  }))
 }
 
 function profileFindings(config: Config, catalogue: KeyCatalogue): Finding[] {

@@ -4,30 +4,27 @@
  * Keys stay inside; only their results come out. Every method throws a ServiceError of the closed set and nothing else.
  */
 import type { KeyEntry } from '../config/schema.ts'
+import type { SealedContent } from '../jwe/content.ts'
+import type { KeyAgreement } from '../jwe/header.ts'
 import type { MacAlgorithm } from '../pin-change/profile.ts'
 import type { SecretScope } from '../secret.ts'
 
 export interface Hsm {
   /**
-   * Derives Z = the x-coordinate of d·P by ECDH on P-256 (NIST SP 800-56A, cofactor 1).
+   * Decrypts and authenticates a JWE's content under the CEK that this key gives (RFC 7516 section 5.2, steps 6 to 16).
    *
-   * @param publicPoint - 65 bytes, uncompressed; its owner has checked that it lies on the curve.
-   * @returns Z, 32 bytes, left-padded, in a slice of `secrets`.
-   */
-  deriveSharedSecret(key: KeyEntry, publicPoint: Buffer, secrets: SecretScope): Promise<Buffer>
-
-  /**
-   * Unwraps a CEK by RSAES-OAEP with SHA-256 and MGF1-SHA-256 (RFC 8017 section 7.1.2).
+   * Where the CEK is meanwhile, in the token or in a slice of `secrets`, is the adapter's choice. A CEK that does not
+   * unwrap is replaced by a random one, and ends in the same tag mismatch by the same path (section 11.5).
    *
-   * @returns the CEK, `cekBytes` long; after any failure a random one of that length (RFC 7516 section 11.5), so that
-   * only the content's tag tells the two apart.
+   * @returns the payload in a slice of `secrets`.
+   * @throws ERR_JWE_DECRYPTION_FAILED, the one answer to a wrong key, a CEK that does not unwrap and a wrong tag.
    */
-  unwrapCek(key: KeyEntry, encryptedKey: Buffer, cekBytes: number, secrets: SecretScope): Promise<Buffer>
+  openContent(key: KeyEntry, cek: CekSource, content: EncipheredContent, secrets: SecretScope): Promise<Buffer>
 
-  /** Deciphers whole blocks in ECB, all in one call to the HSM; the clear blocks are in a slice of `secrets`. */
+  /** Deciphers whole blocks in ECB, in as few calls to the HSM as it takes; the clear blocks are in a slice of `secrets`. */
   decipherBlocks(key: KeyEntry, blocks: Buffer, secrets: SecretScope): Promise<Buffer>
 
-  /** Enciphers whole blocks in ECB, all in one call to the HSM. */
+  /** Enciphers whole blocks in ECB, in as few calls to the HSM as it takes. */
   encipherBlocks(key: KeyEntry, clearBlocks: Buffer): Promise<Buffer>
 
   /** Generates the whole MAC of a message, not truncated. */
@@ -43,10 +40,24 @@ export interface Hsm {
   readonly sessionObjects: number
 }
 
+/** What the CEK of a JWE comes from, by the key's alg; all of it public, and its form checked. */
+export type CekSource =
+  | { readonly alg: 'ECDH-ES'; readonly agreement: KeyAgreement }
+  | { readonly alg: 'RSA-OAEP-256'; readonly encryptedKey: Buffer }
+
+/** What stands in a JWE under its CEK: iv, ciphertext, tag and the authenticated header. */
+export type EncipheredContent = Omit<SealedContent, 'cek'>
+
 /** A public key of the token that callers encrypt to. */
 export type PublicKey =
   | { readonly kty: 'EC'; readonly crv: 'P-256'; readonly x: string; readonly y: string }
   | { readonly kty: 'RSA'; readonly n: string; readonly e: string }
+
+/** A key that this token cannot serve, though nothing is wrong with it: why, for an operator, and its public half if it was found. */
+export interface UnavailableKey {
+  readonly reason: string
+  readonly publicKey?: PublicKey
+}
 
 /** Why a token cannot be used; the word decides what the supervisor does next. */
 export type HsmStartFailure =

@@ -1,13 +1,14 @@
 /**
  * The key catalogue: which configured key may do what. Purpose, direction, use, format and profile are enforced here, in
- * the vault, before the HSM is touched; every refusal is ERR_KEY_USE_FORBIDDEN, as for a key that does not exist.
+ * the vault, before the HSM is touched; every refusal is ERR_KEY_USE_FORBIDDEN, as for a key that does not exist. A key that may do
+ * it and that the token cannot serve is ERR_HSM_UNAVAILABLE.
  */
 import type { KeyEntry } from '../config/schema.ts'
 import type { KeyRef, Zone } from '../bridge/contract.ts'
 import { ServiceError } from '../errors.ts'
 import { jwkThumbprint } from '../key-block/kcv.ts'
 import type { Profile, ProfileKind } from '../pin-change/profile.ts'
-import { HsmStartError, type PublicKey } from './hsm.ts'
+import { HsmStartError, type PublicKey, type UnavailableKey } from './hsm.ts'
 
 /** A PRW or MAC key together with its one profile. */
 export interface ProfiledKey {
@@ -19,6 +20,7 @@ export class KeyCatalogue {
   readonly #active = new Map<string, KeyEntry>()
   readonly #byKid = new Map<string, KeyEntry>()
   readonly #profiles = new Map<string, Profile>()
+  readonly #unavailable = new Set<KeyEntry>()
 
   /**
    * @param keys - the configured keys; pending and retired ones serve nothing.
@@ -37,12 +39,27 @@ export class KeyCatalogue {
    * @throws HsmStartError if one kid names two keys.
    */
   learnPublicKeys(publicKeys: ReadonlyMap<KeyEntry, PublicKey>): void {
-    for (const [key, publicKey] of publicKeys) {
-      const kid = kidOf(key, publicKey)
-      const other = this.#byKid.get(kid)
-      if (other) throw new HsmStartError('keys-unusable', [`key ${key.id}: its kid is that of key ${other.id} too`])
-      this.#byKid.set(kid, key)
+    for (const [key, publicKey] of publicKeys) this.#learnKid(kidOf(key, publicKey), key)
+  }
+
+  /** Learns which keys this token cannot serve: whoever asks for one is told that the HSM is unavailable. */
+  learnUnavailable(unavailable: ReadonlyMap<KeyEntry, UnavailableKey>): void {
+    for (const [key, { publicKey }] of unavailable) {
+      this.#unavailable.add(key)
+      const kid = publicKey === undefined ? key.kid : kidOf(key, publicKey)
+      if (key.purpose === 'jwe-decrypt' && kid !== undefined) this.#learnKid(kid, key)
     }
+  }
+
+  /** @throws ERR_HSM_UNAVAILABLE if the token lacks what the key needs. */
+  expectAvailable(key: KeyEntry): void {
+    if (this.#unavailable.has(key)) throw new ServiceError('ERR_HSM_UNAVAILABLE', { reason: 'key-unavailable' })
+  }
+
+  #learnKid(kid: string, key: KeyEntry): void {
+    const other = this.#byKid.get(kid)
+    if (other) throw new HsmStartError('keys-unusable', [`key ${key.id}: its kid is that of key ${other.id} too`])
+    this.#byKid.set(kid, key)
   }
 
   /** The profile of a PRW or MAC key; undefined for keys of other purposes. */
@@ -66,6 +83,7 @@ export class KeyCatalogue {
     ) {
       throw new ServiceError('ERR_KEY_USE_FORBIDDEN')
     }
+    this.expectAvailable(key)
     return key
   }
 
@@ -76,6 +94,7 @@ export class KeyCatalogue {
     if (key?.purpose !== kind || !key.use?.includes(use) || profile === undefined) {
       throw new ServiceError('ERR_KEY_USE_FORBIDDEN')
     }
+    this.expectAvailable(key)
     return { key, profile }
   }
 }

@@ -2,13 +2,26 @@
  * Known answers through each key's own permitted mechanism: run at start, by doctor, and as the measure of health,
  * because return values do not tell a sick token from a bad ciphertext.
  */
-import { createECDH, createPublicKey, constants, publicEncrypt, randomBytes } from 'node:crypto'
+import {
+  createCipheriv,
+  createECDH,
+  createPublicKey,
+  constants,
+  publicEncrypt,
+  randomBytes,
+  randomFillSync,
+} from 'node:crypto'
 import { decodeHex, equalConstantTime } from '../bytes.ts'
 import type { KeyEntry } from '../config/schema.ts'
+import { ServiceError } from '../errors.ts'
+import { CEK_BYTES, IV_BYTES } from '../jwe/algorithms.ts'
+import { deriveCek, padSharedSecret } from '../jwe/concat-kdf.ts'
+import { sealContent } from '../jwe/content.ts'
+import { P256_CURVE } from '../jwe/ephemeral-key.ts'
 import { doubleBlock } from '../key-block/cmac.ts'
 import type { Profile } from '../pin-change/profile.ts'
 import { SecretScope } from '../secret.ts'
-import type { Hsm, PublicKey } from './hsm.ts'
+import type { CekSource, EncipheredContent, Hsm, PublicKey } from './hsm.ts'
 
 /**
  * The message of a MAC key's known answer: 32 bytes of ASCII, which no profile can produce as a PRW or MAC message
@@ -72,7 +85,7 @@ export async function checkKey(
   publicKey: PublicKey | undefined,
 ): Promise<boolean> {
   try {
-    if (key.purpose === 'jwe-decrypt') return await checkJweKey(hsm, key, publicKey)
+    if (key.purpose === 'jwe-decrypt') return publicKey !== undefined && (await opensOwnJwe(hsm, key, publicKey))
     const expected = decodeHex(key.check ?? '')
     if (expected === undefined || expected.length === 0) return false
     if (profile !== undefined) return await hsm.verifyMac(key, profile.algorithm, CHECK_MESSAGE, expected)
@@ -84,26 +97,80 @@ export async function checkKey(
   }
 }
 
-async function checkJweKey(hsm: Hsm, key: KeyEntry, publicKey: PublicKey | undefined): Promise<boolean> {
-  if (publicKey === undefined) return false
+/** What is wrong with a JWE that must not open. */
+export type JweFault = 'tag' | 'wrapping' | 'short-cek' | 'long-cek'
+
+/**
+ * Seals a random payload to the key's own public half and opens it again.
+ *
+ * @param fault - spoils it first.
+ * @returns whether the payload came back; false if it was refused as ERR_JWE_DECRYPTION_FAILED.
+ * @throws ServiceError, whatever else the HSM throws.
+ */
+export async function opensOwnJwe(hsm: Hsm, key: KeyEntry, publicKey: PublicKey, fault?: JweFault): Promise<boolean> {
   using secrets = new SecretScope()
-  if (publicKey.kty === 'EC') {
-    const ephemeral = createECDH('prime256v1')
-    const ephemeralPoint = ephemeral.generateKeys()
-    const expected = secrets.adopt(ephemeral.computeSecret(pointOf(publicKey)))
-    const z = await hsm.deriveSharedSecret(key, ephemeralPoint, secrets)
-    return equalConstantTime(z.subarray(z.length - expected.length), expected)
+  const payload = randomFillSync(secrets.take(32))
+  const cek = randomFillSync(secrets.take(CEK_BYTES))
+  const { source, content } = sealToOwn(publicKey, payload, cek, secrets, fault)
+  try {
+    return equalConstantTime(await hsm.openContent(key, source, content, secrets), payload)
+  } catch (error) {
+    if (error instanceof ServiceError && error.code === 'ERR_JWE_DECRYPTION_FAILED') return false
+    throw error
   }
-  const cek = secrets.adopt(randomBytes(32))
-  const wrapped = publicEncrypt(
-    {
-      key: createPublicKey({ key: { ...publicKey }, format: 'jwk' }),
-      padding: constants.RSA_PKCS1_OAEP_PADDING,
-      oaepHash: 'sha256',
-    },
-    cek,
-  )
-  return equalConstantTime(await hsm.unwrapCek(key, wrapped, cek.length, secrets), cek)
+}
+
+function sealToOwn(
+  publicKey: PublicKey,
+  payload: Buffer,
+  randomCek: Buffer,
+  secrets: SecretScope,
+  fault: JweFault | undefined,
+): { source: CekSource; content: EncipheredContent } {
+  let cek = randomCek
+  let source: CekSource
+  if (publicKey.kty === 'EC') {
+    const ephemeral = createECDH(P256_CURVE)
+    const agreement = { ephemeralKey: ephemeral.generateKeys(), apu: NONE, apv: NONE }
+    const z = padSharedSecret(secrets.adopt(ephemeral.computeSecret(pointOf(publicKey))), secrets)
+    cek = deriveCek(z, { algorithmId: 'A256GCM', apu: NONE, apv: NONE, keyBits: 8 * CEK_BYTES }, secrets)
+    source = { alg: 'ECDH-ES', agreement }
+  } else {
+    const encryptedKey = wrapCek(publicKey, spoiltCek(cek, fault, secrets))
+    // An EM of random bytes: below n, since its first byte is that of a number with a leading zero.
+    if (fault === 'wrapping') randomFillSync(encryptedKey).fill(0, 0, 1)
+    source = { alg: 'RSA-OAEP-256', encryptedKey }
+  }
+  const [iv, aad] = [randomBytes(IV_BYTES), 'pinbridge self-test']
+  const { ciphertext, tag } =
+    fault === 'short-cek' ? sealShort(cek, iv, payload, aad) : sealContent({ cek, iv, payload, aad })
+  if (fault === 'tag') tag[0]! ^= 1
+  return { source, content: { iv, ciphertext, tag, aad } }
+}
+
+/** Half a CEK, or one with a byte more. */
+function spoiltCek(cek: Buffer, fault: JweFault | undefined, secrets: SecretScope): Buffer {
+  if (fault === 'short-cek') return cek.subarray(0, CEK_BYTES / 2)
+  if (fault !== 'long-cek') return cek
+  const long = secrets.take(CEK_BYTES + 1)
+  long.set(cek)
+  return long
+}
+
+/** What A256GCM is not: the same under a CEK of half the length, which a token may take for its own enc. */
+function sealShort(cek: Buffer, iv: Buffer, payload: Buffer, aad: string): { ciphertext: Buffer; tag: Buffer } {
+  const cipher = createCipheriv('aes-128-gcm', cek.subarray(0, CEK_BYTES / 2), iv)
+  cipher.setAAD(Buffer.from(aad, 'ascii'))
+  const ciphertext = Buffer.concat([cipher.update(payload), cipher.final()])
+  return { ciphertext, tag: cipher.getAuthTag() }
+}
+
+const NONE = Buffer.alloc(0)
+
+/** Wraps a CEK to an RSA key by RSAES-OAEP with SHA-256. */
+export function wrapCek(publicKey: PublicKey, cek: Buffer): Buffer {
+  const key = createPublicKey({ key: { ...publicKey }, format: 'jwk' })
+  return publicEncrypt({ key, padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: 'sha256' }, cek)
 }
 
 /** The uncompressed point of a P-256 public key, 65 bytes. */

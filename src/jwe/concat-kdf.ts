@@ -34,9 +34,7 @@ export function deriveCek(z: Uint8Array, info: KdfInfo, secrets: SecretScope): B
   if (z.length !== P256_BYTES || keyBits <= 0 || keyBits > HASH_BITS || keyBits % 8 !== 0) {
     throw new ServiceError('ERR_INTERNAL')
   }
-  const round = uint32(1)
-  const parts = [round, z, ...prefixed(Buffer.from(info.algorithmId, 'ascii')), ...prefixed(info.apu)]
-  parts.push(...prefixed(info.apv), uint32(keyBits))
+  const parts = [uint32(1), z, otherInfo(info)]
   const input = secrets.take(parts.reduce((bytes, part) => bytes + part.length, 0))
   let offset = 0
   for (const part of parts) {
@@ -45,6 +43,17 @@ export function deriveCek(z: Uint8Array, info: KdfInfo, secrets: SecretScope): B
   }
   // One call over one slice: a Hash object would keep its own copy of the digest until it is collected.
   return secrets.adopt(hash('sha256', input, 'buffer')).subarray(0, keyBits / 8)
+}
+
+/**
+ * The OtherInfo that is hashed behind Z: `length | AlgorithmID | length | PartyUInfo | length | PartyVInfo | keydatalen in bits`,
+ * lengths as 32-bit big-endian; public.
+ *
+ * @see RFC 7518 §4.6.2
+ */
+export function otherInfo({ algorithmId, apu, apv, keyBits }: KdfInfo): Buffer {
+  const algorithm = Buffer.from(algorithmId, 'ascii')
+  return Buffer.concat([...prefixed(algorithm), ...prefixed(apu), ...prefixed(apv), uint32(keyBits)])
 }
 
 /**

@@ -15,11 +15,13 @@ import { createLog } from '../log.ts'
 import { SHIPPED_PROFILES } from '../pin-change/shipped-profiles.ts'
 import type { VaultCommand, VaultReport } from '../supervisor/messages.ts'
 import { createContext } from './context.ts'
+import { MeasuredHsm } from './measured-hsm.ts'
+import { reportStatus } from './report-status.ts'
 import { createAnswerer, type Answerer } from './serve.ts'
 
 const HEALTH_INTERVAL_MS = 10_000
 
-/** Ends the process at once: nothing is finalised, because a call in flight would crash it on the way. */
+/** Ends the process at once. */
 function exit(code: number): never {
   process.exit(code)
 }
@@ -38,26 +40,30 @@ async function start({ vault, config, bridgeSocket, secret }: VaultCommand): Pro
   const profiles = [...SHIPPED_PROFILES, ...config.profiles]
   const catalogue = new KeyCatalogue(config.keys, profiles)
   let open: OpenHsm
+  let measured: MeasuredHsm
   let answer: Answerer
   try {
-    const pin = readFileSync(config.hsm.pinFile, 'utf8').trimEnd()
-    const { module, tokenLabel } = config.hsm
+    const { token } = config.hsm
+    const pin = readFileSync(token.pinFile, 'utf8').trimEnd()
     const { environment, keys } = config
-    open = await openHsm(
-      { address: { module, tokenLabel }, sessions: config.hsm.sessions, environment, keys, catalogue },
-      pin,
-    )
+    const { allKeysNeeded } = config.hsm
+    const settings = { address: token, sessions: token.sessions, environment, keys, catalogue, allKeysNeeded }
+    open = await openHsm(settings, pin)
     catalogue.learnPublicKeys(open.publicKeys)
-    answer = createAnswerer(createContext(config, open.hsm, catalogue))
+    catalogue.learnUnavailable(open.unavailable)
+    measured = new MeasuredHsm(open.hsm, token.sessions)
+    answer = createAnswerer(createContext(config, measured, catalogue))
   } catch (error) {
     const { reason, problems } =
       error instanceof HsmStartError ? error : new HsmStartError('module-unusable', ['hsm: the vault could not start'])
-    log.error({ reason, problems }, 'the HSM cannot be used')
+    log.error({ token: config.hsm.token.name, reason, problems }, 'the HSM cannot be used')
     process.send?.({ type: 'failed', reason, problems } satisfies VaultReport, () => exit(1))
     return
   }
+  let selfTestPassedMs = performance.now()
   report({ type: 'opened' })
-  log.info({ ...open.hsm.strategies }, 'HSM open')
+  log.info({ ...open.choices }, 'HSM open')
+  for (const [{ id }, { reason }] of open.unavailable) log.warn({ key: id, reason }, 'the token cannot serve this key')
 
   const isHealthy = async (): Promise<boolean> => {
     for (const key of open.keys) {
@@ -70,28 +76,48 @@ async function start({ vault, config, bridgeSocket, secret }: VaultCommand): Pro
   const exitUnlessHealthy = (): Promise<void> => {
     checking ??= isHealthy().then((healthy) => {
       checking = undefined
-      if (healthy) return
+      if (healthy) {
+        selfTestPassedMs = performance.now()
+        return
+      }
       log.error('a key did not give its known answer; leaving')
-      exit(1)
+      // The calls that failed are what is looked for first.
+      reportNow()
+      process.send?.({ type: 'unhealthy' } satisfies VaultReport, () => exit(1))
     })
     return checking
   }
 
-  const socket = connect(bridgeSocket)
-  const channel = new Channel(socket, (message, packed) => {
+  const socket = connect({ path: bridgeSocket, allowHalfOpen: true })
+  let underWay = 0
+  const handle = (message: unknown, packed: Buffer): void => {
+    underWay++
     void answer(message, packed).then((reply) => {
+      underWay--
       if (reply === undefined) {
         channel.destroy()
         return
       }
       channel.send(reply.message, reply.packed)
       // Return values do not tell a sick token from a bad ciphertext; the known answers do.
-      const code = 'code' in reply.message ? reply.message.code : undefined
-      if (code === 'ERR_HSM_UNAVAILABLE' || code === 'ERR_INTERNAL') void exitUnlessHealthy()
+      const { code, detail } = 'code' in reply.message ? reply.message : {}
+      const failed = code === 'ERR_HSM_UNAVAILABLE' || code === 'ERR_INTERNAL'
+      if (failed && detail?.reason !== 'key-unavailable') void exitUnlessHealthy()
     })
+  }
+  // A turn of the loop for each: where the HSM answers on this thread, one is done, and measured, before the next begins.
+  const channel = new Channel(socket, (message, packed) => void setImmediate(handle, message, packed))
+  channel.send({ vault, secret, publicKeys: jwks(open.publicKeys) })
+  const reportNow = reportStatus(channel, measured, () => selfTestPassedMs)
+  socket.on('end', () => {
+    reportNow()
+    channel.end()
   })
-  socket.on('connect', () => channel.send({ vault, secret, publicKeys: jwks(open.publicKeys) }))
-  socket.on('close', () => exit(0))
+  socket.on('close', () => {
+    // Nothing is closed under a call on another thread: that would crash it.
+    if (underWay === 0 && checking === undefined) open.close()
+    exit(0)
+  })
 
   setInterval(() => {
     // A check that has not ended since the last time hangs, and so does the HSM.

@@ -3,61 +3,109 @@ import graphene, { type Session } from 'graphene-pk11'
 import pkcs11, { type Handle, type PKCS11 } from 'pkcs11js'
 import type { KeyEntry } from '../../config/schema.ts'
 import type { PublicKey } from '../hsm.ts'
-import {
-  expectedFlags,
-  GENERATED_FLAGS,
-  keyType,
-  objectId,
-  objectLabel,
-  SECRET_KEY_ONLY,
-  type ObjectRole,
-  type Usage,
-} from './templates.ts'
+import type { KeyObject } from './block-cipher.ts'
+import type { KeyShape } from './key-shapes.ts'
+import { cipherOf } from './mechanisms.ts'
+import type { OriginMark } from './origin-marks.ts'
+import { expectedFlags, keyType, objectId, objectLabel, SECRET_KEY_ONLY, type ObjectRole } from './templates.ts'
 
-/** A found object, or the sentences that say why it cannot be used. */
-export type Found = { readonly handle: Handle } | { readonly problems: string[] }
+/** The found objects of a key, or the sentences that say why it cannot be used, and which of its objects are not there. */
+export type Found =
+  | { readonly objects: ReadonlyMap<ObjectRole, KeyObject> }
+  | { readonly objects?: undefined; readonly problems: string[]; readonly missing: readonly ObjectRole[] }
 
-/** Finds the object of `key` in this role and checks label, type, usage flags, sensitivity and origin. */
-export function findKey(
-  lib: PKCS11,
-  session: Session,
+/** What a key is held against beside its catalogue entry. */
+export interface Expected {
+  readonly shape: KeyShape
+  readonly originMarks: readonly OriginMark[]
+  readonly environment: 'development' | 'production'
+}
+
+/** Finds the objects of `key` in this shape and checks label, type, usage flags, sensitivity and origin of each. */
+export function findKey(lib: PKCS11, session: Session, key: KeyEntry, expected: Expected): Found {
+  const objects = new Map<ObjectRole, KeyObject>()
+  const problems: string[] = []
+  const missing: ObjectRole[] = []
+  for (const { role, usage } of expected.shape) {
+    const objectClass = role === 'private' ? graphene.ObjectClass.PRIVATE_KEY : graphene.ObjectClass.SECRET_KEY
+    const handles = findHandles(session, objectClass, objectId(key, role))
+    if (handles.length !== 1) {
+      problems.push(`key ${nameOf(key, role)}: ${handles.length} objects carry its CKA_ID, one is needed`)
+      if (handles.length === 0) missing.push(role)
+      continue
+    }
+    const handle = handles[0]!
+    const read = (type: number): Buffer | undefined => readAttribute(lib, session.handle, handle, type)
+    problems.push(
+      ...labelProblems(read, key, role, expected.environment),
+      ...valueProblems(read, key, role),
+      ...flagProblems(read, key, role, expectedFlags(usage)),
+      ...originProblems(read, key, expected.originMarks),
+    )
+    objects.set(role, { handle, usage, ...(role !== 'private' && { cipher: cipherOf(key.algorithm) }) })
+  }
+  return problems.length > 0 ? { problems, missing } : { objects }
+}
+
+type Read = (type: number) => Buffer | undefined
+
+function nameOf(key: KeyEntry, role: ObjectRole): string {
+  return role === 'retail-cbc' ? `${key.id}.cbc` : key.id
+}
+
+function labelProblems(
+  read: Read,
   key: KeyEntry,
   role: ObjectRole,
-  usage: Usage,
   environment: 'development' | 'production',
-): Found {
-  const objectClass = role === 'private' ? graphene.ObjectClass.PRIVATE_KEY : graphene.ObjectClass.SECRET_KEY
-  const handles = findHandles(session, objectClass, objectId(key, role))
-  const name = role === 'retail-cbc' ? `${key.id}.cbc` : key.id
-  if (handles.length !== 1)
-    return { problems: [`key ${name}: ${handles.length} objects carry its CKA_ID, one is needed`] }
-  const handle = handles[0]!
-  const read = (type: number): Buffer | undefined => readAttribute(lib, session.handle, handle, type)
-
-  const problems: string[] = []
+): string[] {
   const label = read(pkcs11.CKA_LABEL)?.toString('utf8') ?? ''
-  if (label !== objectLabel(key, role, environment)) {
-    problems.push(
-      label.startsWith('dev:') && environment === 'production'
-        ? `key ${name}: is a development key, which production refuses`
-        : `key ${name}: its CKA_LABEL does not name this purpose, id and version`,
-    )
+  if (label === objectLabel(key, role, environment)) return []
+  return [
+    label.startsWith('dev:') && environment === 'production'
+      ? `key ${nameOf(key, role)}: is a development key, which production refuses`
+      : `key ${nameOf(key, role)}: its CKA_LABEL does not name this purpose, id and version`,
+  ]
+}
+
+function valueProblems(read: Read, key: KeyEntry, role: ObjectRole): string[] {
+  const problems: string[] = []
+  if (!equalsNumber(read(pkcs11.CKA_KEY_TYPE), keyType(key.algorithm, role))) {
+    problems.push(`key ${nameOf(key, role)}: its CKA_KEY_TYPE is not that of ${key.algorithm}`)
   }
-  if (!equalsNumber(read(pkcs11.CKA_KEY_TYPE), keyType(key, role))) {
-    problems.push(`key ${name}: its CKA_KEY_TYPE is not that of ${key.algorithm}`)
+  const bits = /^AES-(\d+)$/.exec(key.algorithm)?.[1]
+  const length = bits === undefined ? undefined : read(pkcs11.CKA_VALUE_LEN)
+  // openCryptoki does not tell the length of an AES key; its KCV is that of one length only.
+  if (length !== undefined && !equalsNumber(length, Number(bits) / 8)) {
+    problems.push(`key ${nameOf(key, role)}: it is not ${bits} bits long`)
   }
-  const lengthBits = secretBits(key)
-  if (role === 'secret' && lengthBits > 0 && key.algorithm.startsWith('AES')) {
-    if (!equalsNumber(read(pkcs11.CKA_VALUE_LEN), lengthBits / 8))
-      problems.push(`key ${name}: it is not ${lengthBits} bits long`)
-  }
-  const flags = [...expectedFlags(usage), ...(key.origin === 'generated' ? GENERATED_FLAGS : [])]
-  for (const [type, attribute, value] of flags) {
-    if (role === 'private' && SECRET_KEY_ONLY.includes(type)) continue
-    const bytes = read(type)
-    if (bytes?.length !== 1 || (bytes[0] !== 0) !== value) problems.push(`key ${name}: ${attribute} must be ${value}`)
-  }
-  return problems.length > 0 ? { problems } : { handle }
+  return problems
+}
+
+function flagProblems(
+  read: Read,
+  key: KeyEntry,
+  role: ObjectRole,
+  flags: readonly (readonly [attribute: number, name: string, value: boolean])[],
+): string[] {
+  return flags
+    .filter(([type, , value]) => {
+      if (role === 'private' && SECRET_KEY_ONLY.includes(type)) return false
+      const bytes = read(type)
+      return bytes?.length !== 1 || (bytes[0] !== 0) !== value
+    })
+    .map(([, attribute, value]) => `key ${nameOf(key, role)}: ${attribute} must be ${value}`)
+}
+
+function originProblems(read: Read, key: KeyEntry, marks: readonly OriginMark[]): string[] {
+  if (key.origin !== 'generated') return []
+  if (marks.length === 0) return [`key ${key.id}: this token does not tell a key made in it from an imported one`]
+  return flagProblems(
+    read,
+    key,
+    'private',
+    marks.map(([type, name]) => [type, name, true] as const),
+  )
 }
 
 /** Reads the public half of a JWE key from its public key object; undefined unless there is exactly one. */
@@ -103,9 +151,4 @@ function readAttribute(lib: PKCS11, session: Handle, object: Handle, type: numbe
 /** Compares a CK_ULONG attribute, native byte order, with a number. */
 function equalsNumber(attribute: Buffer | undefined, value: number): boolean {
   return attribute?.length === 8 && attribute.readBigUInt64LE() === BigInt(value)
-}
-
-function secretBits(key: KeyEntry): number {
-  const bits = /^(?:AES|TDEA)-(\d+)$/.exec(key.algorithm)?.[1]
-  return bits === undefined ? 0 : Number(bits)
 }

@@ -1,7 +1,8 @@
 /** Initialises an empty slot as a token, through PKCS#11 and so with any module that allows it. */
 import pkcs11 from 'pkcs11js'
 import { HsmStartError } from '../hsm.ts'
-import { loadModule, nameOf } from './module.ts'
+import { loadModule } from './module.ts'
+import { nameOf } from './return-values.ts'
 
 /** The label and the PINs of a new token. */
 export interface NewToken {

@@ -4,43 +4,79 @@
  * A parameter object with a missing or wrongly typed field aborts the whole process inside the binding, so none is
  * built anywhere else.
  */
-import pkcs11, { type ECDH1, type Mechanism } from 'pkcs11js'
+import pkcs11, { type AesGCM, type ECDH1, type Mechanism } from 'pkcs11js'
 import type { KeyEntry } from '../../config/schema.ts'
+import { TAG_BYTES } from '../../jwe/algorithms.ts'
+import type { BlockAlgorithm } from '../../key-block/ecb.ts'
 
 /** CKZ_DATA_SPECIFIED, which the binding does not export. */
 const DATA_SPECIFIED = 1
+/** CKD_SHA256_KDF_SP800 of PKCS#11 v3.0: SHA-256 over counter, Z and shared data, which is the Concat KDF of NIST SP 800-56A. */
+const SHA256_KDF_SP800 = 0x0e
 
-/** ECB for a key's own cipher: blocks are independent, so that many go in one call. */
-export function ecb(algorithm: KeyEntry['algorithm']): Mechanism {
-  return isTdea(algorithm) ? TDEA_ECB : AES_ECB
+/** The block cipher of a symmetric key. */
+export function cipherOf(algorithm: KeyEntry['algorithm']): BlockAlgorithm {
+  return algorithm === 'TDEA-128' || algorithm === 'TDEA-192' ? 'TDEA' : 'AES'
 }
 
-/** CMAC (NIST SP 800-38B) for a key's own cipher. */
-export function cmac(algorithm: KeyEntry['algorithm']): Mechanism {
-  return isTdea(algorithm) ? TDEA_CMAC : AES_CMAC
+/** Bytes of a block: 8 for TDEA, 16 for AES. */
+export function blockBytesOf(cipher: BlockAlgorithm): number {
+  return cipher === 'TDEA' ? 8 : 16
 }
 
-/** Whether a key is a TDEA key of either length. */
-export function isTdea(algorithm: KeyEntry['algorithm']): boolean {
-  return algorithm === 'TDEA-128' || algorithm === 'TDEA-192'
+const zeroIv = (bytes: number): Buffer => Buffer.from(new ArrayBuffer(bytes))
+
+/** ECB: blocks are independent, so that many go in one call. */
+export const ECB: Readonly<Record<BlockAlgorithm, Mechanism>> = Object.freeze({
+  TDEA: Object.freeze({ mechanism: pkcs11.CKM_DES3_ECB }),
+  AES: Object.freeze({ mechanism: pkcs11.CKM_AES_ECB }),
+})
+
+/** CBC with a zero initialisation vector, the chaining part of a composed MAC. */
+export const CBC_ZERO_IV: Readonly<Record<BlockAlgorithm, Mechanism>> = Object.freeze({
+  TDEA: Object.freeze({ mechanism: pkcs11.CKM_DES3_CBC, parameter: zeroIv(8) }),
+  AES: Object.freeze({ mechanism: pkcs11.CKM_AES_CBC, parameter: zeroIv(16) }),
+})
+
+/** CMAC (NIST SP 800-38B). */
+export const CMAC: Readonly<Record<BlockAlgorithm, Mechanism>> = Object.freeze({
+  TDEA: Object.freeze({ mechanism: pkcs11.CKM_DES3_CMAC }),
+  AES: Object.freeze({ mechanism: pkcs11.CKM_AES_CMAC }),
+})
+
+/** A retail MAC mechanism of the vendor's, by the number that the configuration gives. */
+export function vendorMac(mechanism: number): Mechanism {
+  return { mechanism }
 }
 
-/** ECDH without a KDF: Z comes out, and the Concat KDF runs in the vault (CKD_NULL is all that some tokens have). */
+/** ECDH without a KDF: Z comes out, and the Concat KDF runs in the vault. */
 export function ecdh(publicPoint: Buffer): Mechanism {
   const parameter: ECDH1 = { type: pkcs11.CK_PARAMS_EC_DH, kdf: pkcs11.CKD_NULL, publicData: publicPoint }
   return { mechanism: pkcs11.CKM_ECDH1_DERIVE, parameter }
 }
 
-const TDEA_ECB: Mechanism = Object.freeze({ mechanism: pkcs11.CKM_DES3_ECB })
-const AES_ECB: Mechanism = Object.freeze({ mechanism: pkcs11.CKM_AES_ECB })
-const TDEA_CMAC: Mechanism = Object.freeze({ mechanism: pkcs11.CKM_DES3_CMAC })
-const AES_CMAC: Mechanism = Object.freeze({ mechanism: pkcs11.CKM_AES_CMAC })
+/** ECDH with the Concat KDF in the token; the shared data are its OtherInfo (RFC 7518 section 4.6.2). */
+export function ecdhWithKdf(publicPoint: Buffer, otherInfo: Buffer): Mechanism {
+  const parameter: ECDH1 = {
+    type: pkcs11.CK_PARAMS_EC_DH,
+    kdf: SHA256_KDF_SP800,
+    publicData: publicPoint,
+    sharedData: otherInfo,
+  }
+  return { mechanism: pkcs11.CKM_ECDH1_DERIVE, parameter }
+}
 
-/** TDEA in CBC with a zero initialisation vector, the chaining part of the retail MAC. */
-export const TDEA_CBC_ZERO_IV: Mechanism = Object.freeze({
-  mechanism: pkcs11.CKM_DES3_CBC,
-  parameter: Buffer.from(new ArrayBuffer(8)),
-})
+/** A256GCM, the tag behind the ciphertext; the structure is that of v2.40 errata 1, which names the iv's length in bits. */
+export function gcm(iv: Buffer, aad: Buffer): Mechanism {
+  const parameter: AesGCM = {
+    type: pkcs11.CK_PARAMS_AES_GCM_v240,
+    iv,
+    ivBits: 8 * iv.length,
+    aad,
+    tagBits: 8 * TAG_BYTES,
+  }
+  return { mechanism: pkcs11.CKM_AES_GCM, parameter }
+}
 
 /** The raw RSA operation, for tokens whose OAEP takes SHA-1 only. */
 export const RSA_RAW: Mechanism = Object.freeze({ mechanism: pkcs11.CKM_RSA_X_509 })
@@ -55,3 +91,11 @@ export const RSA_OAEP_256: Mechanism = Object.freeze({
     source: DATA_SPECIFIED,
   }),
 })
+
+/** Makes an AES key inside the token; its template says how long. */
+export const AES_KEY_GEN: Mechanism = Object.freeze({ mechanism: pkcs11.CKM_AES_KEY_GEN })
+
+/** Makes a key pair inside the token. */
+export function keyPairGeneration(algorithm: KeyEntry['algorithm']): Mechanism {
+  return { mechanism: algorithm === 'EC-P256' ? pkcs11.CKM_EC_KEY_PAIR_GEN : pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN }
+}

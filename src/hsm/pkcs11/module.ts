@@ -2,7 +2,10 @@
 import graphene, { type Module, type Session, type Slot } from 'graphene-pk11'
 import pkcs11, { type Handle, type PKCS11 } from 'pkcs11js'
 import { HsmStartError } from '../hsm.ts'
-import { CKR, ckrOf } from './return-values.ts'
+import { CKR, ckrOf, nameOf } from './return-values.ts'
+
+/** CKS_RW_USER_FUNCTIONS, which the binding does not export: a session that may write and is logged in. */
+const RW_USER_FUNCTIONS = 3
 
 /** A token that is logged in to; the anchor session holds the login and does nothing else. */
 export interface Token {
@@ -11,7 +14,9 @@ export interface Token {
   readonly anchor: Session
   /** Opens one more session, for the pool. */
   openSession(): Handle
-  /** Ends the login and the module; nothing may be in flight. */
+  /** Whether the anchor session still is, and still is logged in. */
+  isThere(): boolean
+  /** Ends the login and the module; nothing may be in flight. A token that went away is closed without a word. */
   close(): void
 }
 
@@ -19,17 +24,32 @@ export interface Token {
 export interface TokenAddress {
   readonly module: string
   readonly tokenLabel: string
+  /** The text for C_Initialize's LibraryParameters; NSS reads from it where its data base is. */
+  readonly libraryParameters?: string | undefined
+  /** The vendor's mechanism for ISO 9797-1 algorithm 3, if the token has one. */
+  readonly retailMacMechanism?: number | undefined
 }
 
-/** Loads and initialises a module; CKF_OS_LOCKING_OK, because asynchronous calls run on other threads. */
-export function loadModule(path: string): { lib: PKCS11; module: Module } {
+/**
+ * Loads and initialises a module; CKF_OS_LOCKING_OK, because asynchronous calls run on other threads.
+ *
+ * @throws HsmStartError; `token-absent` if the module is there and what it works with is not, such as a daemon or a server.
+ */
+export function loadModule(path: string, libraryParameters?: string): { lib: PKCS11; module: Module } {
   const lib = new pkcs11.PKCS11()
   try {
     lib.load(path)
     const module = new graphene.Module(lib)
-    module.initialize({ flags: pkcs11.CKF_OS_LOCKING_OK })
+    module.initialize({
+      flags: pkcs11.CKF_OS_LOCKING_OK,
+      // The binding drops the last character.
+      ...(libraryParameters !== undefined && { libraryParameters: `${libraryParameters} ` }),
+    })
     return { lib, module }
   } catch (error) {
+    if (ckrOf(error) !== undefined) {
+      throw new HsmStartError('token-absent', [`hsm.module: the module does not initialise (${nameOf(error)})`])
+    }
     throw new HsmStartError('module-unusable', [
       `hsm.module: the PKCS#11 module could not be loaded (${nameOf(error)})`,
     ])
@@ -61,12 +81,17 @@ export function findSlot(module: Module, tokenLabel: string): Slot {
  * @throws HsmStartError; `pin-tries-low` without a login attempt when the token says that the next wrong one locks it.
  */
 export function openToken(address: TokenAddress, pin: string): Token {
-  const { lib, module } = loadModule(address.module)
+  const { lib, module } = loadModule(address.module, address.libraryParameters)
   try {
     const slot = findSlot(module, address.tokenLabel)
     const flags = lib.C_GetTokenInfo(slot.handle).flags
     if ((flags & (pkcs11.CKF_USER_PIN_FINAL_TRY | pkcs11.CKF_USER_PIN_LOCKED)) !== 0) {
       throw new HsmStartError('pin-tries-low', ['hsm.pinFile: the token is locked, or one wrong PIN away from it'])
+    }
+    if ((flags & pkcs11.CKF_USER_PIN_TO_BE_CHANGED) !== 0) {
+      throw new HsmStartError('pin-refused', [
+        'hsm.pinFile: the token wants its user PIN changed before it is used (CKF_USER_PIN_TO_BE_CHANGED)',
+      ])
     }
     const anchor = slot.open(graphene.SessionFlag.SERIAL_SESSION | graphene.SessionFlag.RW_SESSION)
     login(lib, anchor.handle, pin)
@@ -75,13 +100,14 @@ export function openToken(address: TokenAddress, pin: string): Token {
       slot,
       anchor,
       openSession: () => lib.C_OpenSession(slot.handle, pkcs11.CKF_SERIAL_SESSION),
+      isThere: () => isLoggedIn(lib, anchor.handle),
       close: () => {
-        lib.C_CloseAllSessions(slot.handle)
-        module.finalize()
+        quietly(() => lib.C_CloseAllSessions(slot.handle))
+        quietly(() => module.finalize())
       },
     }
   } catch (error) {
-    module.finalize()
+    quietly(() => module.finalize())
     if (error instanceof HsmStartError) throw error
     throw new HsmStartError('token-absent', [`hsm: the token could not be opened (${nameOf(error)})`])
   }
@@ -93,6 +119,11 @@ function login(lib: PKCS11, session: Handle, pin: string): void {
   } catch (error) {
     const ckr = ckrOf(error)
     if (ckr === CKR.USER_ALREADY_LOGGED_IN) return
+    if (ckr === CKR.USER_PIN_NOT_INITIALIZED) {
+      throw new HsmStartError('pin-refused', [
+        'hsm.pinFile: the token has no user PIN yet (CKR_USER_PIN_NOT_INITIALIZED)',
+      ])
+    }
     if (ckr !== undefined && ckr >= CKR.PIN_INCORRECT && ckr <= CKR.PIN_LOCKED) {
       throw new HsmStartError('pin-refused', [`hsm.pinFile: the token refused the PIN (${nameOf(error)})`])
     }
@@ -100,7 +131,18 @@ function login(lib: PKCS11, session: Handle, pin: string): void {
   }
 }
 
-/** The name of a return value, and nothing else of a foreign error. */
-export function nameOf(error: unknown): string {
-  return (error instanceof Error && /^CKR_\w+/.exec(error.message)?.[0]) || 'no PKCS#11 return value'
+function isLoggedIn(lib: PKCS11, session: Handle): boolean {
+  try {
+    return lib.C_GetSessionInfo(session).state === RW_USER_FUNCTIONS
+  } catch {
+    return false
+  }
+}
+
+function quietly(end: () => void): void {
+  try {
+    end()
+  } catch {
+    // What cannot be ended is gone already, and what went wrong before is what has to be told.
+  }
 }

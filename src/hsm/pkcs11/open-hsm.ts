@@ -1,27 +1,40 @@
-/** Opens a token as an Hsm: finds every key that serves, holds it against the catalogue, and finds out how calls are best made. */
-import type { Handle } from 'pkcs11js'
+/** Opens a token as an Hsm: finds out what it can do, finds every key that serves, and holds it against the catalogue. */
 import type { KeyEntry } from '../../config/schema.ts'
 import { publicKeyKcv } from '../../key-block/kcv.ts'
-import type { Profile } from '../../pin-change/profile.ts'
-import { SecretScope } from '../../secret.ts'
-import { HsmStartError, type PublicKey } from '../hsm.ts'
+import { ConfirmedHsm } from '../confirmed-hsm.ts'
+import { HsmStartError, type Hsm, type PublicKey, type UnavailableKey } from '../hsm.ts'
 import { isUsable, type KeyCatalogue } from '../key-catalogue.ts'
 import { checkKey, computeKcv } from '../self-test.ts'
-import { findKey, readPublicKey } from './find-key.ts'
+import { chooseModes, type Measured } from './call-modes.ts'
+import { Calls } from './calls.ts'
+import { findCapabilities, type Capabilities } from './capabilities.ts'
+import { generateSpare } from './cek-in-token.ts'
+import { chooseCekWay, type CekChoice } from './cek-ways.ts'
+import { findKey, readPublicKey, type Found } from './find-key.ts'
+import { keyShapes, whyUnavailable } from './key-shapes.ts'
 import { openToken, type Token, type TokenAddress } from './module.ts'
-import { toServiceError } from './return-values.ts'
-import { Pkcs11Hsm, type CallMode, type KeyObjects } from './pkcs11-hsm.ts'
+import { Pkcs11Hsm, type KeyObjects } from './pkcs11-hsm.ts'
 import { knownAnswerProblems } from './profile-check.ts'
+import { toServiceError } from './return-values.ts'
 import { SessionPool } from './session-pool.ts'
-import { objectRoles, usageOf, type ObjectRole } from './templates.ts'
 
-/** An open HSM, the public keys it holds, and how to end it. */
+/** An open HSM, the keys it serves, and how to end it. */
 export interface OpenHsm {
-  readonly hsm: Pkcs11Hsm
+  readonly hsm: Hsm
+  /** The adapter itself, for whoever looks at how it works. */
+  readonly adapter: Pkcs11Hsm
   readonly token: Token
+  readonly can: Capabilities
+  readonly measured: Measured
+  /** How the CEKs of each JWE key are handled. */
+  readonly cekChoices: ReadonlyMap<KeyEntry, CekChoice>
   /** The keys that serve: active or retiring, found and checked. */
   readonly keys: readonly KeyEntry[]
+  /** The keys that would serve if this token had what they need. */
+  readonly unavailable: ReadonlyMap<KeyEntry, UnavailableKey>
   readonly publicKeys: ReadonlyMap<KeyEntry, PublicKey>
+  /** What was chosen, in a word each, for the log. */
+  readonly choices: Readonly<Record<string, string>>
   close(): void
 }
 
@@ -32,6 +45,8 @@ export interface HsmSettings {
   readonly environment: 'development' | 'production'
   readonly keys: readonly KeyEntry[]
   readonly catalogue: KeyCatalogue
+  /** Refuses a token that cannot serve every key: where there are several tokens, each has to do what the others do. */
+  readonly allKeysNeeded?: boolean
 }
 
 /**
@@ -42,118 +57,166 @@ export interface HsmSettings {
 export async function openHsm(settings: HsmSettings, pin: string): Promise<OpenHsm> {
   const token = openToken(settings.address, pin)
   try {
-    const { objects, publicKeys } = findKeys(token, settings)
-    const pool = new SessionPool(token, settings.sessions)
-    const hsm = new Pkcs11Hsm(token.lib, pool, objects)
-    await chooseStrategies(hsm, settings, publicKeys)
-    const keys = [...objects.keys()]
-    const profiles = new Set(
-      keys.map((key) => settings.catalogue.profileOf(key)).filter((profile) => profile !== undefined),
-    )
-    const failed = await knownAnswerProblems(token, pool, profiles)
-    for (const key of keys) {
-      const profile = settings.catalogue.profileOf(key)
-      if (!(await checkKey(hsm, key, profile, publicKeys.get(key)))) {
-        failed.push(`key ${key.id}: it does not give its known answer`)
-        continue
-      }
-      const kcv = await computeKcv(hsm, key, profile)
-      if (kcv !== undefined && kcv !== key.kcv.toUpperCase())
-        failed.push(`key ${key.id}: its KCV is not the catalogue's`)
+    const calls = new Calls(token.lib, new SessionPool(token, settings.sessions))
+    const can = await findCapabilities(token, calls, settings.address.retailMacMechanism)
+    const { objects, publicKeys, unavailable } = findKeys(token, can, settings)
+    const adapter = new Pkcs11Hsm(calls, { chaining: can.chaining, retailMac: can.vendorRetailMac }, objects)
+    await adapter.learn()
+    const keepsCeks = [...objects.values()].some((key) => key.objects.get('private')?.usage.unwrap)
+    if (keepsCeks && can.aesGcm) adapter.spareCek = generateSpare(calls, token.anchor.handle)
+
+    const cekChoices = new Map<KeyEntry, CekChoice>()
+    for (const [key, publicKey] of publicKeys) {
+      const choice = await chooseCekWay(adapter, calls, can, key, objects.get(key)!, publicKey)
+      cekChoices.set(key, choice)
+      if (choice.chosen !== undefined || !choice.lacking) continue
+      unavailable.set(key, { reason: choice.why, publicKey })
+      objects.delete(key)
+      publicKeys.delete(key)
     }
+    if (settings.allKeysNeeded) expectAll(unavailable)
+    const { catalogue } = settings
+    const measured = await chooseModes(adapter, [...objects.keys()], publicKeys)
+    const failed = await answerProblems(token, calls, can, adapter, { objects, publicKeys, catalogue })
     if (failed.length > 0) throw new HsmStartError('self-test-failed', failed)
-    return { hsm, token, keys, publicKeys, close: () => token.close() }
+    const givesKnownAnswer = (key: KeyEntry): Promise<boolean> =>
+      checkKey(adapter, key, catalogue.profileOf(key), publicKeys.get(key))
+    return {
+      hsm: new ConfirmedHsm(adapter, givesKnownAnswer),
+      adapter,
+      token,
+      can,
+      measured,
+      cekChoices,
+      keys: [...objects.keys()],
+      unavailable,
+      publicKeys,
+      choices: choicesOf(can, cekChoices, adapter),
+      close: () => token.close(),
+    }
   } catch (error) {
+    const isThere = token.isThere()
     token.close()
+    // A connection that breaks meanwhile looks like keys that are missing or wrong.
+    if (!isThere) throw new HsmStartError('token-absent', ['hsm: the token went away while it was opened'])
     if (error instanceof HsmStartError) throw error
     const { code, detail } = toServiceError(error)
     throw new HsmStartError('self-test-failed', [`hsm: the self-test could not run (${detail?.ckr ?? code})`])
   }
 }
 
+/** The keys that a token holds. */
+export interface FoundKeys {
+  readonly objects: Map<KeyEntry, KeyObjects>
+  readonly publicKeys: Map<KeyEntry, PublicKey>
+  readonly unavailable: Map<KeyEntry, UnavailableKey>
+}
+
 /** Finds every key that serves and holds it against the catalogue; throws HsmStartError with every problem. */
 export function findKeys(
   token: Token,
+  can: Capabilities,
   settings: Pick<HsmSettings, 'keys' | 'environment' | 'catalogue'>,
-): { objects: Map<KeyEntry, KeyObjects>; publicKeys: Map<KeyEntry, PublicKey> } {
-  const objects = new Map<KeyEntry, KeyObjects>()
-  const publicKeys = new Map<KeyEntry, PublicKey>()
+): FoundKeys {
+  const found: FoundKeys = { objects: new Map(), publicKeys: new Map(), unavailable: new Map() }
   const problems: string[] = []
   for (const key of settings.keys.filter(isUsable)) {
-    const profile = settings.catalogue.profileOf(key)
-    const handles = new Map<ObjectRole, Handle>()
-    for (const role of objectRoles(key, profile?.algorithm)) {
-      const usage = usageOf(key, role, isTruncated(profile))
-      const found = findKey(token.lib, token.anchor, key, role, usage, settings.environment)
-      if ('problems' in found) problems.push(...found.problems)
-      else handles.set(role, found.handle)
-    }
     const publicKey = key.purpose === 'jwe-decrypt' ? readPublicKey(token.lib, token.anchor, key) : undefined
-    if (key.purpose === 'jwe-decrypt') {
-      if (publicKey === undefined)
-        problems.push(`key ${key.id}: its public key object is missing or not ${key.algorithm}`)
-      else if (publicKeyKcv(publicKey) !== key.kcv.toUpperCase())
-        problems.push(`key ${key.id}: its KCV is not the catalogue's`)
-      else publicKeys.set(key, publicKey)
+    const reason = whyUnavailable(key, settings.catalogue.profileOf(key), can)
+    if (reason !== undefined) {
+      found.unavailable.set(key, { reason, ...(publicKey && { publicKey }) })
+      continue
     }
-    const signs = handles.has('secret') && (usageOf(key, 'secret', isTruncated(profile)).sign ?? false)
-    objects.set(key, {
-      handles,
-      signs,
-      ...(publicKey?.kty === 'RSA' && { modulus: Buffer.from(publicKey.n, 'base64url') }),
-    })
+    const outcome = findInAnyShape(token, can, key, settings)
+    if (outcome.objects === undefined) {
+      if (isHalfRetailMac(outcome)) {
+        found.unavailable.set(key, { reason: `its second object ${key.id}.cbc is not in the token` })
+        continue
+      }
+      problems.push(...outcome.problems)
+    } else {
+      found.objects.set(key, {
+        objects: outcome.objects,
+        ...(publicKey?.kty === 'RSA' && { modulus: Buffer.from(publicKey.n, 'base64url') }),
+      })
+    }
+    if (key.purpose !== 'jwe-decrypt') continue
+    if (publicKey === undefined)
+      problems.push(`key ${key.id}: its public key object is missing or not ${key.algorithm}`)
+    else if (publicKeyKcv(publicKey) !== key.kcv.toUpperCase())
+      problems.push(`key ${key.id}: its KCV is not the catalogue's`)
+    else found.publicKeys.set(key, publicKey)
   }
   if (problems.length > 0) throw new HsmStartError('keys-unusable', problems)
-  return { objects, publicKeys }
+  return found
 }
 
-/** Whether a profile's output is shorter than the MAC of its algorithm. */
-export function isTruncated(profile: Profile | undefined): boolean {
-  return profile !== undefined && profile.outputBytes < (profile.algorithm === 'AES-CMAC' ? 16 : 8)
-}
-
-/**
- * An Init and an operation above this go to a thread; below it the hop would cost more than the call, and a token that
- * computes in this process would leave clear blocks on the stacks of threads, which nothing wipes.
- */
-const SYNC_BELOW_MS = 0.2
-const MEASURED_RUNS = 10
-
-async function chooseStrategies(
-  hsm: Pkcs11Hsm,
-  settings: HsmSettings,
-  publicKeys: ReadonlyMap<KeyEntry, PublicKey>,
-): Promise<void> {
-  const keys = settings.keys.filter(isUsable)
-  const rsa = keys.find((key) => key.algorithm.startsWith('RSA'))
-  if (rsa) {
-    hsm.strategies.oaep256 = 'native'
-    if (!(await checkKey(hsm, rsa, undefined, publicKeys.get(rsa)))) hsm.strategies.oaep256 = 'raw'
-    hsm.strategies.rsa = await measure(() => checkKey(hsm, rsa, undefined, publicKeys.get(rsa)))
+/** The objects of a key in the first shape that fits; if none does, the problems of the one that a new key would get. */
+function findInAnyShape(
+  { lib, anchor }: Token,
+  can: Capabilities,
+  key: KeyEntry,
+  { environment, catalogue }: Pick<HsmSettings, 'environment' | 'catalogue'>,
+): Found {
+  let first: Found | undefined
+  for (const shape of keyShapes(key, catalogue.profileOf(key), can)) {
+    const outcome = findKey(lib, anchor, key, { shape, originMarks: can.originMarks, environment })
+    if (outcome.objects !== undefined) return outcome
+    first ??= outcome
   }
-  const zone = keys.find((key) => key.purpose === 'zone-pin' || key.purpose === 'seccos-pin')
-  if (zone) {
-    hsm.strategies.cipher = await measure(async () => {
-      using secrets = new SecretScope()
-      const block = secrets.take(zone.algorithm.startsWith('TDEA') ? 8 : 16)
-      if (zone.direction === 'in') await hsm.decipherBlocks(zone, block, secrets)
-      else await hsm.encipherBlocks(zone, block)
-    })
-  }
+  return first ?? { problems: [], missing: [] }
 }
 
-/** The fastest run counts: a busy machine makes any of them slow, and none faster than the token is. */
-async function measure(run: () => Promise<unknown>): Promise<CallMode> {
-  let fastestMs = Infinity
-  for (let i = 0; i < MEASURED_RUNS; i++) {
-    const start = performance.now()
-    try {
-      await run()
-    } catch {
-      // The key's known answer fails next, and names the key.
-      return 'sync'
+/** A composed retail MAC key whose K1|K1|K1 is not there, perhaps because the token refused it: its profile is out of use, not the service. */
+function isHalfRetailMac({ problems, missing }: Exclude<Found, { objects: object }>): boolean {
+  return problems.length === 1 && missing[0] === 'retail-cbc'
+}
+
+function expectAll(unavailable: FoundKeys['unavailable']): void {
+  if (unavailable.size === 0) return
+  const problems = [...unavailable].map(([key, { reason }]) => `key ${key.id}: this token cannot serve it: ${reason}`)
+  throw new HsmStartError('keys-unusable', problems)
+}
+
+/** Whether every profile, key and KCV is right by computing with it. */
+async function answerProblems(
+  token: Token,
+  calls: Calls,
+  can: Capabilities,
+  hsm: Hsm,
+  { objects, publicKeys, catalogue }: Omit<FoundKeys, 'unavailable'> & { readonly catalogue: KeyCatalogue },
+): Promise<string[]> {
+  const keys = [...objects.keys()]
+  const profiles = new Set(keys.map((key) => catalogue.profileOf(key)).filter((profile) => profile !== undefined))
+  const failed = await knownAnswerProblems(token, calls, can, profiles)
+  for (const key of keys) {
+    const profile = catalogue.profileOf(key)
+    if (!(await checkKey(hsm, key, profile, publicKeys.get(key)))) {
+      failed.push(`key ${key.id}: it does not give its known answer`)
+      continue
     }
-    fastestMs = Math.min(fastestMs, performance.now() - start)
+    const kcv = await computeKcv(hsm, key, profile)
+    if (kcv !== undefined && kcv !== key.kcv.toUpperCase()) failed.push(`key ${key.id}: its KCV is not the catalogue's`)
   }
-  return fastestMs < SYNC_BELOW_MS ? 'sync' : 'async'
+  return failed
+}
+
+function choicesOf(
+  can: Capabilities,
+  cekChoices: ReadonlyMap<KeyEntry, CekChoice>,
+  { modes }: Pkcs11Hsm,
+): Record<string, string> {
+  const ways = (alg: string): string =>
+    [...cekChoices]
+      .filter(([key]) => key.alg === alg)
+      .map(([, { chosen }]) => chosen ?? 'none')
+      .join(' ') || 'none'
+  return {
+    oaep256: ways('RSA-OAEP-256'),
+    ecdhEs: ways('ECDH-ES'),
+    tdeaCmac: can.cmac.TDEA.chosen ?? 'none',
+    aesCmac: can.cmac.AES.chosen ?? 'none',
+    retailMac: can.retailMac.chosen ?? 'none',
+    ...modes,
+  }
 }

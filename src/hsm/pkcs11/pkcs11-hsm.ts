@@ -1,224 +1,164 @@
 /** The one adapter of the HSM port: PKCS#11 calls on keys that were found and checked at start. */
 import { randomFillSync } from 'node:crypto'
-import pkcs11, { type Handle, type PKCS11 } from 'pkcs11js'
-import { equalConstantTime, xorInto } from '../../bytes.ts'
+import type { Handle } from 'pkcs11js'
+import { xorInto } from '../../bytes.ts'
 import type { KeyEntry } from '../../config/schema.ts'
 import { ServiceError } from '../../errors.ts'
-import { padMethod2, splitLastBlock } from '../../key-block/iso-9797-padding.ts'
+import { openContent } from '../../jwe/content.ts'
 import type { MacAlgorithm } from '../../pin-change/profile.ts'
 import { SecretScope } from '../../secret.ts'
-import type { Hsm } from '../hsm.ts'
-import { decodeOaep256 } from '../oaep.ts'
-import { cmac, ecb, ecdh, isTdea, RSA_OAEP_256, RSA_RAW, TDEA_CBC_ZERO_IV } from './mechanisms.ts'
-import { CKR, ckrOf, toServiceError } from './return-values.ts'
-import type { SessionPool } from './session-pool.ts'
-import { SHARED_SECRET_TEMPLATE, type ObjectRole } from './templates.ts'
-
-/** How this token's calls are best made, found out by the start-up self-test and never by the vendor's name. */
-export interface Strategies {
-  /** RSAES-OAEP with SHA-256 by the token, or by CKM_RSA_X_509 and a constant-time decoding here. */
-  oaep256: 'native' | 'raw'
-  /** Whether an RSA operation blocks this process's loop or goes to a thread. */
-  rsa: CallMode
-  /** The same for block ciphers and MACs. */
-  cipher: CallMode
-}
-
-export type CallMode = 'sync' | 'async'
-
-/** The handles of a key's objects, and the modulus of an RSA key. */
-export interface KeyObjects {
-  readonly handles: ReadonlyMap<ObjectRole, Handle>
-  readonly modulus?: Buffer
-  /** Whether CKA_SIGN is set, so that a MAC can be verified by making it again. */
-  readonly signs: boolean
-}
-
-const DES_BLOCK_BYTES = 8
-const P256_BYTES = 32
+import type { CekSource, EncipheredContent, Hsm } from '../hsm.ts'
+import { BlockCipher, type Chaining, type KeyObject } from './block-cipher.ts'
+import type { CallModes, Calls } from './calls.ts'
+import { openDerived, openUnwrapped } from './cek-in-token.ts'
+import { deriveToVault, unwrapToVault } from './cek-in-vault.ts'
+import { Macs, type VendorRetailMac } from './macs.ts'
+import type { ObjectRole } from './templates.ts'
 
 /**
- * A software token's cipher leaves its last block on the stack. So every call ends with one block more, of zeros, which is
- * as long as the key's block: what stays there while the vault is idle is no clear PIN block.
+ * How the CEKs of a JWE key come about and where they are: kept in the token with the content deciphered there; or in the vault,
+ * by ECDH with the Concat KDF in the token or here, by OAEP in the token or by its raw RSA operation.
  */
-function blockBytes(key: KeyEntry): number {
-  return isTdea(key.algorithm) ? DES_BLOCK_BYTES : 2 * DES_BLOCK_BYTES
+export type CekWay = 'kept' | 'derived-there' | 'derived-here' | 'oaep' | 'raw-rsa'
+
+/** A key of the token: its objects, and what is needed of a JWE key. */
+export interface KeyObjects {
+  readonly objects: ReadonlyMap<ObjectRole, KeyObject>
+  /** The modulus of an RSA key. */
+  readonly modulus?: Buffer
+  /** Of a JWE key; found out by self-test. */
+  cekWay?: CekWay
+}
+
+/** What of the adapter is the token's and no single key's. */
+export interface TokenWays {
+  readonly chaining: Chaining
+  readonly retailMac?: VendorRetailMac | undefined
 }
 
 export class Pkcs11Hsm implements Hsm {
-  readonly strategies: Strategies = { oaep256: 'raw', rsa: 'sync', cipher: 'sync' }
-  readonly #lib: PKCS11
-  readonly #pool: SessionPool
-  readonly #objects: ReadonlyMap<KeyEntry, KeyObjects>
-  #sessionObjects = 0
+  /** Stands in for a CEK that does not unwrap; undefined where no CEK is kept in the token. */
+  spareCek: Handle | undefined
+  readonly #calls: Calls
+  readonly #blocks: BlockCipher
+  readonly #macs: Macs
+  readonly #keys: ReadonlyMap<KeyEntry, KeyObjects>
 
-  constructor(lib: PKCS11, pool: SessionPool, objects: ReadonlyMap<KeyEntry, KeyObjects>) {
-    this.#lib = lib
-    this.#pool = pool
-    this.#objects = objects
+  constructor(calls: Calls, ways: TokenWays, keys: ReadonlyMap<KeyEntry, KeyObjects>) {
+    this.#calls = calls
+    this.#blocks = new BlockCipher(calls, ways.chaining)
+    this.#macs = new Macs(calls, this.#blocks, ways.retailMac)
+    this.#keys = keys
+  }
+
+  /** Whether calls block the loop or go to threads, as measured at start. */
+  get modes(): CallModes {
+    return this.#calls.modes
   }
 
   get sessionObjects(): number {
-    return this.#sessionObjects
+    return this.#calls.sessionObjects
   }
 
-  deriveSharedSecret(key: KeyEntry, publicPoint: Buffer, secrets: SecretScope): Promise<Buffer> {
-    const privateKey = this.#handle(key, 'private')
-    // No asynchronous form is used here: the binding's leaks the template and the mechanism of every call.
-    return this.#pool.withSession((session) => {
-      const shared = this.#lib.C_DeriveKey(session, ecdh(publicPoint), privateKey, SHARED_SECRET_TEMPLATE)
-      this.#sessionObjects++
-      try {
-        const value = this.#lib.C_GetAttributeValue(session, shared, [{ type: pkcs11.CKA_VALUE }])[0]?.value
-        if (!Buffer.isBuffer(value)) throw new ServiceError('ERR_INTERNAL')
-        if (value.length > P256_BYTES) {
-          value.fill(0)
-          throw new ServiceError('ERR_INTERNAL')
-        }
-        const z = secrets.take(P256_BYTES)
-        // A token may drop the leading zeros of a coordinate; RFC 7518 section 4.6.2 wants all 32 bytes.
-        z.set(value, P256_BYTES - value.length)
-        value.fill(0)
-        return z
-      } finally {
-        this.#lib.C_DestroyObject(session, shared)
-      }
-    })
-  }
-
-  async unwrapCek(key: KeyEntry, encryptedKey: Buffer, cekBytes: number, secrets: SecretScope): Promise<Buffer> {
-    // Drawn before anything is known about the ciphertext, so that success and failure do the same work.
-    const substitute = secrets.take(cekBytes)
-    randomFillSync(substitute)
-    const modulus = this.#of(key).modulus
-    if (modulus === undefined) throw new ServiceError('ERR_INTERNAL')
-    // A ciphertext out of range would show as a return value that a sick token gives too; c and n are both public.
-    if (encryptedKey.length !== modulus.length || Buffer.compare(encryptedKey, modulus) >= 0) return substitute
-    const privateKey = this.#handle(key, 'private')
-    const native = this.strategies.oaep256 === 'native'
-    const out = secrets.take(modulus.length)
-    try {
-      return await this.#pool.withSession(async (session) => {
-        this.#lib.C_DecryptInit(session, native ? RSA_OAEP_256 : RSA_RAW, privateKey)
-        const clear = await this.#decrypt(session, encryptedKey, out, this.strategies.rsa)
-        if (native) return clear.length === cekBytes ? clear : substitute
-        const em = secrets.take(modulus.length)
-        em.set(clear, modulus.length - clear.length)
-        return decodeOaep256(em, secrets, cekBytes, substitute)
-      })
-    } catch (error) {
-      const failure = toServiceError(error)
-      if (failure.code !== 'ERR_INTERNAL') throw failure
-      return substitute
+  /** Makes the known pairs of every key that enciphers or deciphers; nothing can be asked of it before. */
+  async learn(): Promise<void> {
+    for (const { objects } of this.#keys.values()) {
+      for (const object of objects.values()) await this.#blocks.learn(object)
     }
+  }
+
+  async openContent(
+    key: KeyEntry,
+    source: CekSource,
+    content: EncipheredContent,
+    secrets: SecretScope,
+  ): Promise<Buffer> {
+    const { cekWay, modulus, objects } = this.#of(key)
+    const privateKey = objects.get('private')?.handle
+    if (cekWay === undefined || privateKey === undefined) throw new ServiceError('ERR_INTERNAL')
+    const calls = this.#calls
+    if (source.alg === 'ECDH-ES') {
+      const { agreement } = source
+      if (cekWay === 'kept') {
+        return await calls.withSession((session) =>
+          openDerived(calls, session, privateKey, agreement, content, secrets),
+        )
+      }
+      const kdf = cekWay === 'derived-there' ? 'token' : 'vault'
+      const cek = await calls.withSession((session) =>
+        deriveToVault(calls, session, privateKey, agreement, kdf, secrets),
+      )
+      return openContent({ ...content, cek }, secrets)
+    }
+    const { encryptedKey } = source
+    // Both are public: what is out of range is no ciphertext, and would show as a return value that a sick token gives too.
+    if (modulus === undefined || !isInRange(encryptedKey, modulus)) throw new ServiceError('ERR_JWE_DECRYPTION_FAILED')
+    if (cekWay === 'kept') {
+      const spare = this.spareCek
+      if (spare === undefined) throw new ServiceError('ERR_INTERNAL')
+      return await calls.withSession((session) =>
+        openUnwrapped(calls, session, privateKey, encryptedKey, content, spare, secrets),
+      )
+    }
+    const oaep = cekWay === 'oaep' ? 'native' : 'raw'
+    const cek = await calls.withSession((session) =>
+      unwrapToVault(calls, session, privateKey, encryptedKey, oaep, secrets),
+    )
+    return openContent({ ...content, cek }, secrets)
   }
 
   decipherBlocks(key: KeyEntry, blocks: Buffer, secrets: SecretScope): Promise<Buffer> {
-    const handle = this.#handle(key, 'secret')
-    const input = secrets.take(blocks.length + blockBytes(key))
-    input.set(blocks)
-    const clear = secrets.take(input.length)
-    return this.#pool.withSession(async (session) => {
-      this.#lib.C_DecryptInit(session, ecb(key.algorithm), handle)
-      const deciphered = await this.#decrypt(session, input, clear, this.strategies.cipher)
-      return this.#whole(deciphered, input.length).subarray(0, blocks.length)
-    })
+    return this.#blocks.ecb(this.#secret(key), 'decipher', blocks, secrets)
   }
 
-  encipherBlocks(key: KeyEntry, clearBlocks: Buffer): Promise<Buffer> {
-    return this.#encrypt(key, 'secret', clearBlocks)
-  }
-
-  async generateMac(key: KeyEntry, algorithm: MacAlgorithm, message: Buffer): Promise<Buffer> {
-    if (algorithm === 'ISO-9797-1-ALG-3') return await this.#retailMac(key, message)
-    const handle = this.#handle(key, 'secret')
-    const mac = Buffer.alloc(isTdea(key.algorithm) ? DES_BLOCK_BYTES : 2 * DES_BLOCK_BYTES)
-    return await this.#pool.withSession(async (session) => {
-      this.#lib.C_SignInit(session, cmac(key.algorithm), handle)
-      const made =
-        this.strategies.cipher === 'async'
-          ? await this.#lib.C_SignAsync(session, message, mac)
-          : this.#lib.C_Sign(session, message, mac)
-      return this.#whole(made, mac.length)
-    })
-  }
-
-  async verifyMac(key: KeyEntry, algorithm: MacAlgorithm, message: Buffer, mac: Buffer): Promise<boolean> {
-    if (this.#of(key).signs || algorithm === 'ISO-9797-1-ALG-3') {
-      const whole = await this.generateMac(key, algorithm, message)
-      return equalConstantTime(whole.subarray(0, mac.length), mac)
-    }
-    const handle = this.#handle(key, 'secret')
-    return await this.#pool.withSession(async (session) => {
-      this.#lib.C_VerifyInit(session, cmac(key.algorithm), handle)
-      try {
-        return this.strategies.cipher === 'async'
-          ? await this.#lib.C_VerifyAsync(session, message, mac)
-          : this.#lib.C_Verify(session, message, mac)
-      } catch (error) {
-        const ckr = ckrOf(error)
-        if (ckr === CKR.SIGNATURE_INVALID || ckr === CKR.SIGNATURE_LEN_RANGE) return false
-        throw error
-      }
-    })
-  }
-
-  fillRandom(target: Buffer): Promise<void> {
-    return this.#pool.withSession((session) => {
-      this.#lib.C_GenerateRandom(session, target)
-    })
-  }
-
-  /**
-   * ISO/IEC 9797-1:2011 MAC algorithm 3 with padding method 2, composed of two calls: single-DES CBC under K1|K1|K1 over
-   * all blocks but the last, then triple DES under K1|K2|K1 over the last block XOR the chaining value.
-   */
-  async #retailMac(key: KeyEntry, message: Buffer): Promise<Buffer> {
+  async encipherBlocks(key: KeyEntry, clearBlocks: Buffer): Promise<Buffer> {
     using secrets = new SecretScope()
-    const { allButLast, last } = splitLastBlock(padMethod2(message, DES_BLOCK_BYTES, secrets), DES_BLOCK_BYTES)
-    if (allButLast.length > 0) {
-      const chained = secrets.adopt(await this.#encrypt(key, 'retail-cbc', allButLast))
-      xorInto(last, last, chained.subarray(-DES_BLOCK_BYTES))
-    }
-    return await this.#encrypt(key, 'retail-mac', last)
+    return Buffer.from(await this.#blocks.ecb(this.#secret(key), 'encipher', clearBlocks, secrets))
   }
 
-  #encrypt(key: KeyEntry, role: ObjectRole, clear: Buffer): Promise<Buffer> {
-    const handle = this.#handle(key, role)
-    const mechanism = role === 'retail-cbc' ? TDEA_CBC_ZERO_IV : ecb(key.algorithm)
-    return this.#pool.withSession(async (session) => {
+  generateMac(key: KeyEntry, algorithm: MacAlgorithm, message: Buffer): Promise<Buffer> {
+    return this.#macs.generate(this.#of(key).objects, algorithm, message)
+  }
+
+  verifyMac(key: KeyEntry, algorithm: MacAlgorithm, message: Buffer, mac: Buffer): Promise<boolean> {
+    return this.#macs.verify(this.#of(key).objects, algorithm, message, mac)
+  }
+
+  /** The HSM's random bytes XOR node's: no worse than the better of the two, should one of them err. */
+  fillRandom(target: Buffer): Promise<void> {
+    return this.#calls.withSession((session) => {
+      for (let at = 0; at < target.length; at += RANDOM_BYTES) {
+        this.#calls.lib.C_GenerateRandom(session, target.subarray(at, at + RANDOM_BYTES))
+      }
       using secrets = new SecretScope()
-      const input = secrets.take(clear.length + blockBytes(key))
-      input.set(clear)
-      const target = Buffer.alloc(input.length)
-      this.#lib.C_EncryptInit(session, mechanism, handle)
-      const enciphered = await (this.strategies.cipher === 'async'
-        ? this.#lib.C_EncryptAsync(session, input, target)
-        : this.#lib.C_Encrypt(session, input, target))
-      return this.#whole(enciphered, input.length).subarray(0, clear.length)
+      xorInto(target, target, randomFillSync(secrets.take(target.length)))
     })
-  }
-
-  #decrypt(session: Handle, input: Buffer, out: Buffer, mode: CallMode): Buffer | Promise<Buffer> {
-    return mode === 'async' ? this.#lib.C_DecryptAsync(session, input, out) : this.#lib.C_Decrypt(session, input, out)
-  }
-
-  /** A token that answers with another length than the mechanism has is not to be believed. */
-  #whole(result: Buffer, bytes: number): Buffer {
-    if (result.length !== bytes) throw new ServiceError('ERR_HSM_UNAVAILABLE')
-    return result
   }
 
   #of(key: KeyEntry): KeyObjects {
-    const objects = this.#objects.get(key)
+    const objects = this.#keys.get(key)
     // The catalogue hands out found keys only.
     if (objects === undefined) throw new ServiceError('ERR_INTERNAL')
     return objects
   }
 
-  #handle(key: KeyEntry, role: ObjectRole): Handle {
-    const handle = this.#of(key).handles.get(role)
-    if (handle === undefined) throw new ServiceError('ERR_INTERNAL')
-    return handle
+  #secret(key: KeyEntry): KeyObject {
+    const object = this.#of(key).objects.get('secret')
+    if (object === undefined) throw new ServiceError('ERR_INTERNAL')
+    return object
   }
+}
+
+/** Some tokens give no more in one call. */
+const RANDOM_BYTES = 32 * 1024
+
+/** Whether c is a number that an OAEP ciphertext can be: 1 < c < n - 1, since 0, 1 and n - 1 are their own powers and no OAEP encoding. */
+function isInRange(ciphertext: Buffer, modulus: Buffer): boolean {
+  if (ciphertext.length !== modulus.length) return false
+  const least = Buffer.alloc(modulus.length)
+  least[least.length - 1] = 2
+  // n is odd, so that n - 1 differs from it in the last bit only.
+  const most = Buffer.from(modulus)
+  most[most.length - 1]! -= 1
+  return Buffer.compare(ciphertext, least) >= 0 && Buffer.compare(ciphertext, most) < 0
 }

@@ -4,18 +4,15 @@ import { ServiceError, type ErrorCode } from '../../errors.ts'
 /** PKCS#11 v2.40 return values that decide something here. */
 export const CKR = {
   HOST_MEMORY: 0x02,
-  GENERAL_ERROR: 0x05,
-  FUNCTION_FAILED: 0x06,
   ARGUMENTS_BAD: 0x07,
   ATTRIBUTE_TYPE_INVALID: 0x12,
-  DATA_INVALID: 0x20,
-  DATA_LEN_RANGE: 0x21,
   DEVICE_ERROR: 0x30,
   DEVICE_MEMORY: 0x31,
   DEVICE_REMOVED: 0x32,
-  ENCRYPTED_DATA_INVALID: 0x40,
-  ENCRYPTED_DATA_LEN_RANGE: 0x41,
+  FUNCTION_NOT_SUPPORTED: 0x54,
   KEY_HANDLE_INVALID: 0x60,
+  MECHANISM_INVALID: 0x70,
+  MECHANISM_PARAM_INVALID: 0x71,
   OBJECT_HANDLE_INVALID: 0x82,
   PIN_INCORRECT: 0xa0,
   PIN_INVALID: 0xa1,
@@ -31,16 +28,19 @@ export const CKR = {
   TOKEN_NOT_RECOGNIZED: 0xe1,
   USER_ALREADY_LOGGED_IN: 0x100,
   USER_NOT_LOGGED_IN: 0x101,
+  USER_PIN_NOT_INITIALIZED: 0x102,
   CRYPTOKI_NOT_INITIALIZED: 0x190,
 } as const
 
-const CODES = new Map<number, ErrorCode>([
+/** What only a token gives that is sick, gone or full, whatever the data were. */
+const SICK = new Map<number, ErrorCode>([
+  // Full: another session ends soon.
   [CKR.HOST_MEMORY, 'ERR_HSM_BUSY'],
   [CKR.DEVICE_MEMORY, 'ERR_HSM_BUSY'],
   [CKR.SESSION_COUNT, 'ERR_HSM_BUSY'],
-  [CKR.DEVICE_ERROR, 'ERR_HSM_UNAVAILABLE'],
+  [CKR.DEVICE_ERROR, 'ERR_HSM_UNAVAILABLE'], // also what p11-kit's client gives once its connection is lost
   [CKR.DEVICE_REMOVED, 'ERR_HSM_UNAVAILABLE'],
-  // A token that went away shows as a stale handle and not as DEVICE_REMOVED.
+  // A token that went away shows as a stale handle and not as DEVICE_REMOVED: SoftHSM's is of an object, NSS's and openCryptoki's of a key.
   [CKR.KEY_HANDLE_INVALID, 'ERR_HSM_UNAVAILABLE'],
   [CKR.OBJECT_HANDLE_INVALID, 'ERR_HSM_UNAVAILABLE'],
   [CKR.SESSION_CLOSED, 'ERR_HSM_UNAVAILABLE'],
@@ -49,6 +49,14 @@ const CODES = new Map<number, ErrorCode>([
   [CKR.TOKEN_NOT_RECOGNIZED, 'ERR_HSM_UNAVAILABLE'],
   [CKR.USER_NOT_LOGGED_IN, 'ERR_HSM_UNAVAILABLE'],
   [CKR.CRYPTOKI_NOT_INITIALIZED, 'ERR_HSM_UNAVAILABLE'],
+])
+
+/** What says that the token does not have what was asked for; SoftHSM's word for OAEP with SHA-256 is CKR_ARGUMENTS_BAD. */
+const LACKING: ReadonlyMap<number, string> = new Map([
+  [CKR.ARGUMENTS_BAD, 'CKR_ARGUMENTS_BAD'],
+  [CKR.FUNCTION_NOT_SUPPORTED, 'CKR_FUNCTION_NOT_SUPPORTED'],
+  [CKR.MECHANISM_INVALID, 'CKR_MECHANISM_INVALID'],
+  [CKR.MECHANISM_PARAM_INVALID, 'CKR_MECHANISM_PARAM_INVALID'],
 ])
 
 /**
@@ -63,11 +71,35 @@ export function ckrOf(error: unknown): number | undefined {
   return number === undefined ? undefined : Number(number)
 }
 
+/** The name of a return value, and nothing else of a foreign error. */
+export function nameOf(error: unknown): string {
+  return (error instanceof Error && /^CKR_\w+/.exec(error.message)?.[0]) || 'no PKCS#11 return value'
+}
+
+/**
+ * Whether the token may mean that the ciphertext, the tag or the wrapped key was bad, and not that it is sick.
+ *
+ * Tokens have many words for it: CKR_ENCRYPTED_DATA_INVALID and CKR_WRAPPED_KEY_INVALID (NSS), CKR_FUNCTION_FAILED
+ * (openCryptoki), CKR_GENERAL_ERROR (SoftHSM), and vendors' own. So every word counts that neither SICK nor LACKING holds; some
+ * of them are a sick token's too, which is why a refusal is believed only when the key gives its known answer after it.
+ */
+export function mayRefuseData(error: unknown): boolean {
+  const ckr = ckrOf(error)
+  return ckr !== undefined && !SICK.has(ckr) && !LACKING.has(ckr)
+}
+
+/** Whether the token says that it lacks the mechanism, the function or this use of it. */
+export function isLacking(error: unknown): boolean {
+  if (error instanceof ServiceError) return [...LACKING.values()].includes(error.detail?.ckr ?? '')
+  const ckr = ckrOf(error)
+  return ckr !== undefined && LACKING.has(ckr)
+}
+
 /**
  * Classifies what a PKCS#11 call threw; a foreign error's text, stack and cause go no further.
  *
- * A sick token and a bad ciphertext share codes (CKR_GENERAL_ERROR), so an unlisted code says nothing about health: the
- * known answers of the keys do.
+ * Where no data can be at fault, whatever a token returns is the HSM's failure: CKR_GENERAL_ERROR, CKR_FUNCTION_FAILED, a code of
+ * a later version or a vendor's own. Whether it is sick for longer, the keys' known answers tell.
  */
 export function toServiceError(error: unknown): ServiceError {
   if (error instanceof ServiceError) return error
@@ -75,7 +107,7 @@ export function toServiceError(error: unknown): ServiceError {
   if (ckr === undefined) return new ServiceError('ERR_INTERNAL')
   const name = /CKR_\w+/.exec((error as Error).message)?.[0] ?? `CKR_0x${ckr.toString(16)}`
   const method = 'method' in (error as Error) ? String((error as Error & { method: unknown }).method) : ''
-  return new ServiceError(CODES.get(ckr) ?? 'ERR_INTERNAL', {
+  return new ServiceError(SICK.get(ckr) ?? 'ERR_HSM_UNAVAILABLE', {
     ckr: name,
     ...(/^C_\w{1,40}$/.test(method) && { method }),
   })

@@ -9,33 +9,11 @@ export interface Usage {
   readonly sign?: boolean
   readonly verify?: boolean
   readonly derive?: boolean
+  readonly unwrap?: boolean
 }
 
 /** Which PKCS#11 object classes a key is made of. */
 export type ObjectRole = 'secret' | 'private' | 'retail-mac' | 'retail-cbc'
-
-/** The objects of a key: one, or the two of a composed retail MAC. */
-export function objectRoles(key: KeyEntry, macAlgorithm: string | undefined): ObjectRole[] {
-  if (key.purpose === 'jwe-decrypt') return ['private']
-  return macAlgorithm === 'ISO-9797-1-ALG-3' ? ['retail-mac', 'retail-cbc'] : ['secret']
-}
-
-/**
- * The usage flags that a key's one purpose and direction need, and no more.
- *
- * @param truncatedMac - the profile gives the leftmost bytes only: C_Verify takes whole MACs, so such a key has to
- * generate in order to verify.
- */
-export function usageOf(key: KeyEntry, role: ObjectRole, truncatedMac: boolean): Usage {
-  if (role === 'private') return key.algorithm === 'EC-P256' ? { derive: true } : { decrypt: true }
-  if (role === 'retail-mac' || role === 'retail-cbc') return { encrypt: true }
-  if (key.purpose === 'zone-pin' || key.purpose === 'seccos-pin') {
-    return { decrypt: key.direction !== 'out', encrypt: key.direction !== 'in' }
-  }
-  const verifies = key.use?.includes('verify') ?? false
-  const generates = key.use?.includes('generate') ?? false
-  return { sign: generates || truncatedMac, verify: verifies && !truncatedMac }
-}
 
 /** CKA_ID of a key's object: the id and the version, so that each version is an object of its own. */
 export function objectId(key: KeyEntry, role: ObjectRole): Buffer {
@@ -61,8 +39,8 @@ const KEY_TYPES: Record<KeyEntry['algorithm'], number> = {
 }
 
 /** CKA_KEY_TYPE of a key's object; both objects of a retail MAC are written as triple length (K1|K2|K1, K1|K1|K1). */
-export function keyType(key: KeyEntry, role: ObjectRole): number {
-  return role === 'retail-mac' || role === 'retail-cbc' ? pkcs11.CKK_DES3 : KEY_TYPES[key.algorithm]
+export function keyType(algorithm: KeyEntry['algorithm'], role: ObjectRole): number {
+  return role === 'retail-mac' || role === 'retail-cbc' ? pkcs11.CKK_DES3 : KEY_TYPES[algorithm]
 }
 
 /** The attributes that every secret or private key must read back as, whoever made it. */
@@ -79,19 +57,12 @@ export function expectedFlags(usage: Usage): [attribute: number, name: string, v
     [pkcs11.CKA_VERIFY, 'CKA_VERIFY', usage.verify ?? false],
     [pkcs11.CKA_DERIVE, 'CKA_DERIVE', usage.derive ?? false],
     [pkcs11.CKA_WRAP, 'CKA_WRAP', false], // a PIN key never carries other keys out
-    [pkcs11.CKA_UNWRAP, 'CKA_UNWRAP', false], // nor in
+    [pkcs11.CKA_UNWRAP, 'CKA_UNWRAP', usage.unwrap ?? false], // nor in, but for the CEK of a JWE
   ]
 }
 
 /** Attributes that a private key object has no place for. */
 export const SECRET_KEY_ONLY: readonly number[] = [pkcs11.CKA_ENCRYPT, pkcs11.CKA_VERIFY, pkcs11.CKA_WRAP]
-
-/** The attributes that prove a key was made inside the token and never left it. */
-export const GENERATED_FLAGS: readonly [attribute: number, name: string, value: boolean][] = [
-  [pkcs11.CKA_LOCAL, 'CKA_LOCAL', true],
-  [pkcs11.CKA_ALWAYS_SENSITIVE, 'CKA_ALWAYS_SENSITIVE', true],
-  [pkcs11.CKA_NEVER_EXTRACTABLE, 'CKA_NEVER_EXTRACTABLE', true],
-]
 
 /** What names an object of a key. */
 function named(key: KeyEntry, role: ObjectRole, environment: 'development' | 'production'): Template {
@@ -132,13 +103,37 @@ export function publicKeyTemplate(key: KeyEntry, environment: 'development' | 'p
 /** The DER object identifier of the curve P-256 (prime256v1, RFC 5480 section 2.1.1.1). */
 export const P256_OID = Buffer.from('06082a8648ce3d030107', 'hex')
 
-/** The template of Z: a session object, read out once and destroyed. */
-export const SHARED_SECRET_TEMPLATE: Template = [
+/** The template of what a key agreement gives and the vault reads out once: Z, or the CEK. */
+export const READABLE_SECRET_TEMPLATE: Template = [
   { type: pkcs11.CKA_TOKEN, value: false },
   { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
   { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_GENERIC_SECRET },
   { type: pkcs11.CKA_VALUE_LEN, value: 32 },
-  // The KDF runs in the vault, so that Z has to come out.
+  // The rest runs in the vault, so that it has to come out.
   { type: pkcs11.CKA_SENSITIVE, value: false },
   { type: pkcs11.CKA_EXTRACTABLE, value: true },
 ]
+
+/** What a CEK must read back as that stays in the token: it deciphers, and that is all. */
+export const CEK_FLAGS: readonly [attribute: number, value: boolean][] = [
+  [pkcs11.CKA_TOKEN, false],
+  [pkcs11.CKA_SENSITIVE, true],
+  [pkcs11.CKA_EXTRACTABLE, false],
+  [pkcs11.CKA_DECRYPT, true],
+  [pkcs11.CKA_ENCRYPT, false],
+  [pkcs11.CKA_SIGN, false],
+  [pkcs11.CKA_VERIFY, false],
+  [pkcs11.CKA_DERIVE, false],
+  [pkcs11.CKA_WRAP, false],
+  [pkcs11.CKA_UNWRAP, false],
+]
+
+/** The template of a CEK that is unwrapped; with a length, NSS would cut a longer one down to it, and SoftHSM refuses. */
+export const UNWRAPPED_CEK_TEMPLATE: Template = [
+  { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
+  { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_AES },
+  ...CEK_FLAGS.map(([type, value]) => ({ type, value })),
+]
+
+/** The template of a CEK that the token derives or makes; a session object, as every CEK is, destroyed after its one use. */
+export const CEK_TEMPLATE: Template = [...UNWRAPPED_CEK_TEMPLATE, { type: pkcs11.CKA_VALUE_LEN, value: 32 }]

@@ -1,0 +1,66 @@
+/**
+ * What objects a key is made of, and what each of them may do. It follows from the key's one purpose and direction, and from how
+ * the token does its work: a MAC that the token makes needs a key that signs, a composed one a key that enciphers.
+ */
+import type { KeyEntry } from '../../config/schema.ts'
+import type { Profile } from '../../pin-change/profile.ts'
+import type { Capabilities, MacWay } from './capabilities.ts'
+import { cipherOf } from './mechanisms.ts'
+import type { ObjectRole, Usage } from './templates.ts'
+
+/** The objects of a key, and the one use of each. */
+export type KeyShape = readonly { readonly role: ObjectRole; readonly usage: Usage }[]
+
+/**
+ * The shapes in which a key may be found in this token; none if the token cannot serve it.
+ *
+ * A key has exactly one of them. A weaker one than the token could do with is taken too, because a token that learns a mechanism
+ * must not lose the keys that were made for it before; doctor notes it. The first is what a new key gets, but for the RSA keys of a
+ * token that keeps CEKs, and what a key that has none of them is held against.
+ */
+export function keyShapes(key: KeyEntry, profile: Profile | undefined, can: Capabilities): readonly KeyShape[] {
+  if (whyUnavailable(key, profile, can) !== undefined) return []
+  if (key.purpose === 'jwe-decrypt') {
+    if (key.algorithm === 'EC-P256') return [[{ role: 'private', usage: { derive: true } }]]
+    // The one flag of an RSA key says where its CEKs are: in the vault, or in the token, if that is found to keep them.
+    return [[{ role: 'private', usage: { decrypt: true } }], [{ role: 'private', usage: { unwrap: true } }]]
+  }
+  if (profile === undefined) {
+    return [[{ role: 'secret', usage: { decrypt: key.direction !== 'out', encrypt: key.direction !== 'in' } }]]
+  }
+  const ways = macWay(profile, key, can) === 'native' ? (['native', 'composed'] as const) : (['composed'] as const)
+  return ways.map((way) => macShape(key, profile, way))
+}
+
+/** Why a token that lacks something cannot serve a key; undefined if it can. */
+export function whyUnavailable(key: KeyEntry, profile: Profile | undefined, can: Capabilities): string | undefined {
+  if (key.purpose === 'jwe-decrypt') return key.algorithm === 'EC-P256' ? can.ecdh.lacking : can.rsa.lacking
+  if (profile === undefined) return can.ecb[cipherOf(key.algorithm)].lacking
+  return profile.algorithm === 'ISO-9797-1-ALG-3' ? can.retailMac.lacking : can.cmac[cipherOf(key.algorithm)].lacking
+}
+
+/** Whether a profile's output is shorter than the MAC of its algorithm. */
+export function isTruncated(profile: Profile): boolean {
+  return profile.outputBytes < (profile.algorithm === 'AES-CMAC' ? 16 : 8)
+}
+
+function macWay({ algorithm }: Profile, key: KeyEntry, can: Capabilities): MacWay | undefined {
+  return (algorithm === 'ISO-9797-1-ALG-3' ? can.retailMac : can.cmac[cipherOf(key.algorithm)]).chosen
+}
+
+/** The objects of a MAC key whose MACs come about in this way. */
+export function macShape(key: Pick<KeyEntry, 'use'>, profile: Profile, way: MacWay): KeyShape {
+  if (way === 'composed') {
+    const encrypt = { encrypt: true }
+    if (profile.algorithm !== 'ISO-9797-1-ALG-3') return [{ role: 'secret', usage: encrypt }]
+    return [
+      { role: 'retail-mac', usage: encrypt },
+      { role: 'retail-cbc', usage: encrypt },
+    ]
+  }
+  const verifies = key.use?.includes('verify') ?? false
+  const generates = key.use?.includes('generate') ?? false
+  // C_Verify takes whole MACs: where the profile gives the leftmost bytes only, a key has to generate in order to verify.
+  const truncated = isTruncated(profile)
+  return [{ role: 'secret', usage: { sign: generates || truncated, verify: verifies && !truncated } }]
+}

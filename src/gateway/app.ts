@@ -69,6 +69,7 @@ export async function buildApi(deps: ApiDeps): Promise<ApiInstance> {
   })
   app.addHook('onRequest', async (request, reply) => enter(request, reply))
   app.addHook('onSend', plainJsonType)
+  app.addHook('onSend', closeWhileClosing(app))
   app.addHook('onRoute', ({ url, method }) => {
     methods.set(url, [...(methods.get(url) ?? []), ...[method].flat()])
   })
@@ -103,6 +104,20 @@ export function buildManagement(deps: ManagementDeps): FastifyInstance {
   app.addHook('onSend', plainJsonType)
   managementRoutes(app, deps)
   return app
+}
+
+/**
+ * While the server closes, Fastify ends the connection of every request that still arrives. One that had arrived before would
+ * keep its connection for as long as its client likes, and the server would wait for it.
+ */
+function closeWhileClosing(app: ApiInstance): (request: unknown, reply: Pick<FastifyReply, 'header'>) => Promise<void> {
+  let isClosing = false
+  app.addHook('preClose', async () => {
+    isClosing = true
+  })
+  return async (_request, reply) => {
+    if (isClosing) reply.header('connection', 'close')
+  }
 }
 
 /** JSON media types have no charset parameter (RFC 8259 section 11), and Fastify adds one. */

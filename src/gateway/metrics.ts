@@ -1,6 +1,9 @@
 /** The metrics of the gateway, in a registry of its own; no label ever comes from a request's content. */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
-import type { BridgeStatus } from './status.ts'
+import type { StatusReport } from '../bridge/contract.ts'
+import { createHsmCallHistogram } from './hsm-call-histogram.ts'
+import type { Status } from './status.ts'
+import { registerStatusMetrics } from './status-metrics.ts'
 
 /** What the rest of the gateway tells the metrics. */
 export interface Metrics {
@@ -8,6 +11,10 @@ export interface Metrics {
   readonly guess: (client: string) => void
   readonly panVariationAlarm: () => void
   readonly tlsRefusal: () => void
+  /** A request went to a vault, after so long in the queue. */
+  readonly queueWait: (seconds: number) => void
+  /** What a vault of this token reported as new. */
+  readonly hsmCalls: (token: string, calls: StatusReport['calls']) => void
   readonly contentType: string
   readonly render: () => Promise<string>
 }
@@ -21,10 +28,7 @@ const UNREADABLE = [
 ]
 
 /** Makes the metrics of one gateway. */
-export function createMetrics(options: {
-  readonly status: () => BridgeStatus
-  readonly development: boolean
-}): Metrics {
+export function createMetrics(options: { readonly status: () => Status; readonly development: boolean }): Metrics {
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
@@ -68,32 +72,14 @@ export function createMetrics(options: {
     help: 'Connections that ended in the TLS handshake, such as for an untrusted certificate',
     registers,
   })
-  new Gauge({
-    name: 'pinbridge_vaults',
-    help: 'Vaults by state',
-    labelNames: ['state'] as const,
+  const queueWaits = new Histogram({
+    name: 'pinbridge_queue_wait_seconds',
+    help: 'Time that a request waited before it went to a vault',
+    buckets: [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10],
     registers,
-    collect() {
-      this.reset()
-      for (const { state } of options.status().vaults) this.inc({ state })
-    },
   })
-  new Gauge({
-    name: 'pinbridge_requests_in_flight',
-    help: 'Requests that a vault is working on',
-    registers,
-    collect() {
-      this.set(options.status().vaults.reduce((sum, { inFlight }) => sum + inFlight, 0))
-    },
-  })
-  new Gauge({
-    name: 'pinbridge_queue_length',
-    help: 'Requests that wait for a vault',
-    registers,
-    collect() {
-      this.set(options.status().queued)
-    },
-  })
+  const hsmCalls = createHsmCallHistogram(registry)
+  registerStatusMetrics(registry, options.status)
   new Gauge({
     name: 'pinbridge_development_mode',
     help: '1 where the environment is development: never in production',
@@ -108,6 +94,8 @@ export function createMetrics(options: {
     guess: (client) => guesses.inc({ client }),
     panVariationAlarm: () => alarms.inc(),
     tlsRefusal: () => tlsRefusals.inc(),
+    queueWait: (seconds) => queueWaits.observe(seconds),
+    hsmCalls,
     contentType: registry.contentType,
     render: () => registry.metrics(),
   }

@@ -40,6 +40,7 @@ export function createRecorder(deps: {
       durationMs: Math.round(durationMs * 1000) / 1000,
       ckr: outcome?.detail?.ckr,
       method: outcome?.detail?.method,
+      reason: outcome?.detail?.reason,
       errorType: outcome?.errorType,
     }
     if (code === 'ERR_INTERNAL') log.error(record)

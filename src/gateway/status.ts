@@ -1,8 +1,67 @@
-/** What the vault pool tells of itself. */
+/** What is known of tokens, vaults and queue, put together for readyz and metrics; no secret. */
+import type { VaultPool, VaultStatus } from '../bridge/vault-pool.ts'
+import type { GatewayCommand, RestartCause, TokenReport } from '../supervisor/messages.ts'
 
-/** The vaults, as health and metrics show them; no secret. */
-export interface BridgeStatus {
-  readonly ready: boolean
-  readonly vaults: readonly { readonly id: number; readonly state: string; readonly inFlight: number }[]
+/** Vaults ask their keys for known answers every ten seconds: one that missed three of them is no longer believed. */
+export const SELF_TEST_BOUND_MS = 35_000
+
+/** Why no request should be sent here. */
+export type NotReady = 'stopping' | 'no-vault' | 'self-test-overdue' | 'overloaded'
+
+/** A token as the supervisor sees it, and how many of its vaults take requests. */
+export interface TokenStatus extends TokenReport {
+  readonly serving: number
+}
+
+/** The service at one moment. */
+export interface Status {
+  /** Undefined if it is ready. */
+  readonly reason: NotReady | undefined
+  readonly vaults: readonly VaultStatus[]
+  /** How many requests wait for a vault. */
   readonly queued: number
+  readonly tokens: readonly TokenStatus[]
+  /** How many vaults have been replaced since the supervisor began; undefined until it has said so. */
+  readonly restarts: Readonly<Record<RestartCause, number>> | undefined
+}
+
+/** Keeps what the supervisor says, and asks the pool for the rest. */
+export interface StatusKeeper {
+  readonly learn: (command: Extract<GatewayCommand, { type: 'tokens' }>) => void
+  /** From now on nothing should be sent here, and what was accepted is answered. */
+  readonly stop: () => void
+  readonly read: () => Status
+}
+
+/** Makes the keeper of one gateway. */
+export function createStatusKeeper(pool: Pick<VaultPool, 'vaults' | 'queued' | 'overloaded'>): StatusKeeper {
+  let reports: readonly TokenReport[] = []
+  let restarts: Status['restarts']
+  let isStopping = false
+
+  const reasonOf = (serving: readonly VaultStatus[]): NotReady | undefined => {
+    if (isStopping) return 'stopping'
+    if (serving.length === 0) return 'no-vault'
+    if (serving.every(({ selfTestAgeMs }) => selfTestAgeMs > SELF_TEST_BOUND_MS)) return 'self-test-overdue'
+    return pool.overloaded ? 'overloaded' : undefined
+  }
+
+  return {
+    learn: (command) => {
+      reports = command.tokens
+      restarts = command.restarts
+    },
+    stop: () => {
+      isStopping = true
+    },
+    read: () => {
+      const { vaults, queued } = pool
+      const serving = vaults.filter(({ state }) => state === 'ready')
+      const tokens = reports.map((report) => ({
+        ...report,
+        serving: serving.filter(({ token }) => token === report.name).length,
+      }))
+      return { reason: reasonOf(serving), vaults, queued, tokens, restarts }
+    },
+  }
 }

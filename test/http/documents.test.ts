@@ -62,38 +62,6 @@ describe('GET /v1/keys', () => {
   })
 })
 
-describe('the management listener', () => {
-  it('says that the process lives, and whether it is ready', async () => {
-    let ready = true
-    await begin({ status: () => ({ ready, vaults: [{ id: 1, state: 'ready', inFlight: 2 }], queued: 3 }) })
-    expect(await manage('/healthz')).toMatchObject({ status: 200, text: '{"status":"alive"}' })
-    const body = '{"ready":true,"vaults":[{"id":1,"state":"ready","inFlight":2}],"queued":3}'
-    expect(await manage('/readyz')).toMatchObject({ status: 200, text: body })
-    ready = false
-    expect((await manage('/readyz')).status).toBe(503)
-    expect((await manage('/healthz')).status).toBe(200)
-    expect((await manage('/nowhere')).text).toContain('ERR_NOT_FOUND')
-    expect((await manage('/v1/keys')).status).toBe(404)
-  })
-
-  it('gives metrics of vaults, queue, mode and process', async () => {
-    const vaults = [1, 2, 3].map((id) => ({ id, state: id === 3 ? 'starting' : 'ready', inFlight: 1 }))
-    await begin({ status: () => ({ ready: true, vaults, queued: 7 }) })
-    const { text, headers } = await manage('/metrics')
-    expect(headers['content-type']).toMatch(/^text\/plain/)
-    for (const line of [
-      'pinbridge_vaults{state="ready"} 2',
-      'pinbridge_vaults{state="starting"} 1',
-      'pinbridge_requests_in_flight 3',
-      'pinbridge_queue_length 7',
-      'pinbridge_development_mode 1',
-      'process_resident_memory_bytes',
-    ]) {
-      expect(text).toContain(line)
-    }
-  })
-})
-
 interface OpenApi {
   openapi: string
   info: { title: string; version: string }

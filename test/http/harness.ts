@@ -8,7 +8,7 @@ import type { GatewayConfig } from '../../src/config/schema.ts'
 import { createOpenRequests } from '../../src/gateway/client-errors.ts'
 import { buildApi, buildManagement } from '../../src/gateway/app.ts'
 import { createMetrics } from '../../src/gateway/metrics.ts'
-import type { BridgeStatus } from '../../src/gateway/status.ts'
+import type { Status } from '../../src/gateway/status.ts'
 import { testCertificates, type TestClient } from '../support/certificates.ts'
 
 // While the file loads, because RSA keys take their time on a busy machine and a test's clock would count it.
@@ -23,7 +23,7 @@ export interface HarnessOptions {
   readonly limits?: Partial<GatewayConfig['limits']>
   readonly guesses?: Partial<GatewayConfig['limits']['guesses']>
   readonly clients?: GatewayConfig['clients']
-  readonly status?: () => BridgeStatus
+  readonly status?: () => Status
   readonly publicKeys?: () => readonly PublicJwk[]
 }
 
@@ -142,6 +142,19 @@ export const testConfig = (options: HarnessOptions = {}): GatewayConfig => ({
   setPinTypes: ['ISO0', '3DES_SECCOS'],
 })
 
+/** The status of a service with one vault that serves, but for what is told. */
+export function statusOf(over: Partial<Status> = {}): Status {
+  const sessions = { total: 4, inUse: 0, waiting: 0 }
+  return {
+    reason: undefined,
+    vaults: [{ id: 1, token: 'hsm-a', state: 'ready', inFlight: 0, selfTestAgeMs: 0, sessions }],
+    queued: 0,
+    tokens: [{ name: 'hsm-a', state: 'serving', wanted: 1, serving: 1 }],
+    restarts: undefined,
+    ...over,
+  }
+}
+
 /** Starts the API and the management listener. */
 export async function start(options: HarnessOptions = {}) {
   const calls: RecordedCall[] = []
@@ -173,8 +186,7 @@ export async function start(options: HarnessOptions = {}) {
     },
   })
   const config = testConfig(options)
-  const status =
-    options.status ?? (() => ({ ready: true, vaults: [{ id: 1, state: 'ready', inFlight: 0 }], queued: 0 }))
+  const status = options.status ?? (() => statusOf())
   const metrics = createMetrics({ status, development: true })
   const api = await buildApi({
     config,

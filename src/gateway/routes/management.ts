@@ -2,13 +2,13 @@
 import type { FastifyInstance } from 'fastify'
 import type { GatewayConfig } from '../../config/schema.ts'
 import type { Metrics } from '../metrics.ts'
-import type { BridgeStatus } from '../status.ts'
+import type { Status } from '../status.ts'
 
 /** What the management listener needs. */
 export interface ManagementDeps {
   readonly config: GatewayConfig
   readonly metrics: Metrics
-  readonly status: () => BridgeStatus
+  readonly status: () => Status
   /** The OpenAPI document, asked for when it is served: `() => api.swagger()`. */
   readonly openApi: () => object
 }
@@ -19,9 +19,23 @@ export function managementRoutes(app: FastifyInstance, { metrics, status, openAp
   app.get('/healthz', async () => ({ status: 'alive' }))
 
   app.get('/readyz', async (_request, reply) => {
-    const { ready, vaults, queued } = status()
+    const { reason, vaults, queued, tokens } = status()
+    const ready = reason === undefined
     reply.code(ready ? 200 : 503)
-    return { ready, vaults: vaults.map(({ id, state, inFlight }) => ({ id, state, inFlight })), queued }
+    return {
+      ready,
+      reason,
+      vaults: vaults.map(({ id, token, state, inFlight, selfTestAgeMs, sessions }) => ({
+        id,
+        token,
+        state,
+        inFlight,
+        selfTestAgeMs: Math.round(selfTestAgeMs),
+        sessions,
+      })),
+      queued,
+      tokens: tokens.map(({ name, state, wanted, serving }) => ({ name, state, wanted, serving })),
+    }
   })
 
   app.get('/metrics', async (_request, reply) => {

@@ -1,0 +1,106 @@
+/** Tokens, vaults and queue as gauges, and restarts as a counter: read from the status when the metrics are asked for. */
+import { Counter, Gauge, type Registry } from 'prom-client'
+import type { VaultStatus } from '../bridge/vault-pool.ts'
+import type { TokenState } from '../supervisor/messages.ts'
+import type { Status } from './status.ts'
+
+const TOKEN_STATES: readonly TokenState[] = ['serving', 'starting', 'absent', 'pin-refused', 'refused']
+
+/** Registers them. Labels are bounded: a token's name, and never a vault's number, of which there is no last one. */
+export function registerStatusMetrics(registry: Registry, status: () => Status): void {
+  const registers = [registry]
+
+  const gauge = (name: string, help: string, read: (status: Status) => number) =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read(status()))
+      },
+    })
+  gauge('pinbridge_ready', '1 while /readyz answers 200, else 0', ({ reason }) => (reason === undefined ? 1 : 0))
+  gauge('pinbridge_requests_in_flight', 'Requests that a vault is working on', ({ vaults }) =>
+    vaults.reduce((sum, { inFlight }) => sum + inFlight, 0),
+  )
+  gauge('pinbridge_queue_length', 'Requests that wait for a vault', ({ queued }) => queued)
+
+  new Gauge({
+    name: 'pinbridge_token_state',
+    help: '1 for the state that a token is in, 0 for every other',
+    labelNames: ['token', 'state'] as const,
+    registers,
+    collect() {
+      this.reset()
+      for (const token of status().tokens) {
+        for (const state of TOKEN_STATES) this.set({ token: token.name, state }, state === token.state ? 1 : 0)
+      }
+    },
+  })
+  new Gauge({
+    name: 'pinbridge_vaults_wanted',
+    help: 'How many vaults a token is to have',
+    labelNames: ['token'] as const,
+    registers,
+    collect() {
+      this.reset()
+      for (const { name, wanted } of status().tokens) this.set({ token: name }, wanted)
+    },
+  })
+  new Gauge({
+    name: 'pinbridge_vaults',
+    help: 'Vaults that are connected, by token and state',
+    labelNames: ['token', 'state'] as const,
+    registers,
+    collect() {
+      this.reset()
+      for (const { name } of status().tokens) this.set({ token: name, state: 'ready' }, 0)
+      for (const { token, state } of status().vaults) this.inc({ token, state })
+    },
+  })
+  new Gauge({
+    name: 'pinbridge_self_test_age_seconds',
+    help: 'Time since every key gave its known answer, of the vault that is longest without it',
+    labelNames: ['token'] as const,
+    registers,
+    collect() {
+      this.reset()
+      const oldest = new Map<string, number>()
+      for (const { token, selfTestAgeMs } of status().vaults) {
+        oldest.set(token, Math.max(oldest.get(token) ?? 0, selfTestAgeMs))
+      }
+      for (const [token, ageMs] of oldest) this.set({ token }, ageMs / 1000)
+    },
+  })
+
+  const sessions = (name: string, help: string, read: (sessions: NonNullable<VaultStatus['sessions']>) => number) =>
+    new Gauge({
+      name,
+      help,
+      labelNames: ['token'] as const,
+      registers,
+      collect() {
+        this.reset()
+        for (const { token, sessions } of status().vaults) if (sessions) this.inc({ token }, read(sessions))
+      },
+    })
+  sessions('pinbridge_hsm_sessions', 'Sessions that the vaults have for requests', ({ total }) => total)
+  sessions('pinbridge_hsm_sessions_in_use', 'Sessions in use, the most of each vault within a second', (of) => of.inUse)
+  sessions(
+    'pinbridge_hsm_calls_waiting',
+    'Calls of the HSM that waited for a session, the most of each vault within a second',
+    ({ waiting }) => waiting,
+  )
+
+  new Counter({
+    name: 'pinbridge_vault_restarts_total',
+    help: 'Vaults that ended and had to be replaced, by cause, since the supervisor began',
+    labelNames: ['cause'] as const,
+    registers,
+    collect() {
+      // Nothing until the supervisor has said: a zero in between would look like so many restarts anew.
+      this.reset()
+      for (const [cause, count] of Object.entries(status().restarts ?? {})) this.inc({ cause }, count)
+    },
+  })
+}

@@ -10,13 +10,13 @@ import { packBlocks } from '../../src/bridge/packed-blocks.ts'
 import type { KeyEntry } from '../../src/config/schema.ts'
 import type { Hsm } from '../../src/hsm/hsm.ts'
 import { KeyCatalogue } from '../../src/hsm/key-catalogue.ts'
-import { importSecretKey } from '../../src/hsm/pkcs11/make-keys.ts'
+import { KeyMaker } from '../../src/hsm/pkcs11/make-keys.ts'
 import { setOddParity } from '../../src/key-block/tdea-key.ts'
 import { SHIPPED_PROFILES } from '../../src/pin-change/shipped-profiles.ts'
 import type { VaultContext } from '../../src/vault/context.ts'
 import { translatePinBlocks } from '../../src/vault/operations/translate-pin-blocks.ts'
 import { agreed, ORACLES } from '../support/oracles.ts'
-import { makeSoftHsm, type SoftHsm } from '../support/soft-hsm.ts'
+import { makeHsm, type TestHsm } from '../support/hsm.ts'
 import {
   ORACLE_FORMATS,
   oracleDecipher,
@@ -84,13 +84,13 @@ const PAIRS = CELLS.filter(({ from, to }) => PERMITTED[from].includes(to))
 const PIN_LENGTHS = [4, 5, 6, 7, 8, 9, 10, 11, 12]
 const PAN_LENGTHS = [12, 13, 14, 15, 16, 17, 18, 19]
 
-let token: SoftHsm
-let open: Awaited<ReturnType<SoftHsm['open']>>
+let token: TestHsm
+let open: Awaited<ReturnType<TestHsm['open']>>
 let context: VaultContext
 const values = new Map<string, string>()
 
 beforeAll(async () => {
-  token = await makeSoftHsm()
+  token = await makeHsm()
   const entries = PLANNED.map((key): KeyEntry => {
     const value = randomBytes(Number(key.algorithm.split('-')[1]) / 8)
     if (key.algorithm.startsWith('TDEA')) setOddParity(value)
@@ -98,10 +98,9 @@ beforeAll(async () => {
     const entry = { ...key, version: 1, state: 'active' as const, origin: 'imported' as const, kcv: kcvOf(key) }
     return { ...entry, check: checkOf(key) }
   })
-  token.spoil((opened) => {
-    for (const entry of entries) {
-      importSecretKey(opened, entry, undefined, Buffer.from(values.get(entry.id)!, 'hex'), 'development')
-    }
+  await token.spoil(async (opened) => {
+    const maker = await KeyMaker.open(opened, 'development')
+    for (const entry of entries) maker.importSecretKey(entry, undefined, Buffer.from(values.get(entry.id)!, 'hex'))
   })
   open = await token.open(({ keys }) => keys.push(...entries))
   context = {
@@ -113,9 +112,9 @@ beforeAll(async () => {
     isWeakPin: () => false,
   }
 })
-afterAll(() => {
+afterAll(async () => {
   open.close()
-  token.dispose()
+  await token.dispose()
 })
 
 function cipherOf(id: string): 'AES' | 'TDEA' {

@@ -8,6 +8,7 @@ import { Agent, request, type Dispatcher } from 'undici'
 import { parse, stringify } from 'yaml'
 import type { DevelopmentSetUp } from '../../src/cli/development/set-up.ts'
 import type { ReadyLine } from '../../src/supervisor/supervisor.ts'
+import type { TestToken, TokenMembers } from './tokens.ts'
 
 const NODE = new URL('../../node_modules/.bin/node', import.meta.url).pathname
 const CLI = new URL('../../dist/cli/main.js', import.meta.url).pathname
@@ -38,13 +39,37 @@ export function temporaryFolder(): { path: string; dispose: () => void } {
   return { path, dispose: () => rmSync(path, { recursive: true, force: true }) }
 }
 
-/** Makes a development set-up and, if asked, edits its configuration before it is used. */
-export async function makeSetUp(folder: string, edit?: (config: any) => void): Promise<DevelopmentSetUp> {
-  const made = await pinbridge(['init', '--dev', '--dir', join(folder, 'dev'), '--json'])
+/**
+ * Makes a development set-up and, if asked, edits its configuration before it is used.
+ *
+ * @param token - where the keys are made; left out, in a SoftHSM token that is part of the set-up.
+ */
+export async function makeSetUp(
+  folder: string,
+  edit?: (config: any) => void,
+  token?: TestToken,
+): Promise<DevelopmentSetUp> {
+  const made = await pinbridge([
+    'init',
+    '--dev',
+    '--dir',
+    join(folder, 'dev'),
+    '--json',
+    ...(token ? initOptions(token.members) : []),
+  ])
   if (made.code !== 0) throw new Error(`init failed: ${made.stderr}`)
   const setUp = JSON.parse(made.stdout) as DevelopmentSetUp
   if (edit) editConfig(setUp.config, edit)
   return setUp
+}
+
+/** What `pinbridge init` is told of a token that is there. */
+export function initOptions({ module, tokenLabel, pinFile, environment, libraryParameters }: TokenMembers): string[] {
+  return [
+    ...['--module', module, '--token-label', tokenLabel, '--pin-file', pinFile],
+    ...(libraryParameters === undefined ? [] : ['--library-parameters', libraryParameters]),
+    ...Object.entries(environment).flatMap(([name, value]) => ['--environment', `${name}=${value}`]),
+  ]
 }
 
 /** Edits a configuration file in place. */

@@ -2,14 +2,15 @@
 import { randomFillSync } from 'node:crypto'
 import type { KeyEntry } from '../../config/schema.ts'
 import { KeyCatalogue } from '../../hsm/key-catalogue.ts'
-import { openToken, type TokenAddress } from '../../hsm/pkcs11/module.ts'
-import { generateKeyPair, importSecretKey } from '../../hsm/pkcs11/make-keys.ts'
-import { findKeys } from '../../hsm/pkcs11/open-hsm.ts'
-import { Pkcs11Hsm } from '../../hsm/pkcs11/pkcs11-hsm.ts'
-import { SessionPool } from '../../hsm/pkcs11/session-pool.ts'
+import { HsmStartError } from '../../hsm/hsm.ts'
+import { countObjects, destroyObjects, isBeyondToken } from '../../hsm/pkcs11/key-objects.ts'
+import { KeyMaker } from '../../hsm/pkcs11/make-keys.ts'
+import { openToken, type Token, type TokenAddress } from '../../hsm/pkcs11/module.ts'
+import { nameOf } from '../../hsm/pkcs11/return-values.ts'
 import { computeCheck } from '../../hsm/self-test.ts'
 import { publicKeyKcv, symmetricKcv } from '../../key-block/kcv.ts'
 import { isWeakTdeaKey, setOddParity } from '../../key-block/tdea-key.ts'
+import type { Profile } from '../../pin-change/profile.ts'
 import { SHIPPED_PROFILES } from '../../pin-change/shipped-profiles.ts'
 import { SecretScope } from '../../secret.ts'
 import { DEVELOPMENT_KEYS } from './key-plan.ts'
@@ -20,38 +21,85 @@ export interface DevelopmentKey {
   readonly value?: string
 }
 
-/** Makes every key of the plan and computes its KCV and its known answer. */
-export async function makeKeys(address: TokenAddress, pin: string): Promise<DevelopmentKey[]> {
+/** The keys that were made, and the ones that the token cannot hold. */
+export interface MadeKeys {
+  readonly keys: readonly DevelopmentKey[]
+  readonly leftOut: readonly LeftOutKey[]
+}
+
+/** A key that the token cannot hold, and why, in its own words. */
+export interface LeftOutKey {
+  readonly id: string
+  readonly reason: string
+}
+
+/**
+ * Makes every key of the plan that the token can hold, and computes its KCV and its known answer.
+ *
+ * @throws HsmStartError; nothing of what was made stays in the token then, and nothing else in it is touched.
+ */
+export async function makeKeys(address: TokenAddress, pin: string): Promise<MadeKeys> {
   const token = openToken(address, pin)
+  const made: DevelopmentKey[] = []
+  const leftOut: LeftOutKey[] = []
   try {
-    const profiles = new KeyCatalogue([], SHIPPED_PROFILES)
-    const made = DEVELOPMENT_KEYS.map((planned): DevelopmentKey => {
-      const entry: KeyEntry = { ...planned, version: 1, state: 'active', kcv: '', origin: 'imported' }
-      if (entry.purpose === 'jwe-decrypt') {
-        return {
-          entry: { ...entry, origin: 'generated', kcv: publicKeyKcv(generateKeyPair(token, entry, 'development')) },
-        }
-      }
-      using secrets = new SecretScope()
-      const value = randomKey(entry, secrets)
-      const kcv = symmetricKcv(entry.algorithm.startsWith('AES') ? 'AES' : 'TDEA', value, secrets)
-      importSecretKey(token, entry, profiles.profileOf(entry), value, 'development')
-      // A string, because a simulator is given it: development values protect nothing.
-      return { entry: { ...entry, kcv }, value: value.toString('hex').toUpperCase() }
+    const planned = DEVELOPMENT_KEYS.map((key): KeyEntry => {
+      const origin = key.purpose === 'jwe-decrypt' ? 'generated' : 'imported'
+      return { ...key, version: 1, state: 'active', kcv: '', origin }
     })
-    const keys = made.map(({ entry }) => entry)
-    const catalogue = new KeyCatalogue(keys, SHIPPED_PROFILES)
-    const { objects } = findKeys(token, { keys, environment: 'development', catalogue })
-    const hsm = new Pkcs11Hsm(token.lib, new SessionPool(token, 1), objects)
-    const checked: DevelopmentKey[] = []
-    for (const { entry, ...value } of made) {
-      const check = await computeCheck(hsm, entry, catalogue.profileOf(entry))
-      checked.push({ entry: { ...entry, ...(check !== undefined && { check }) }, ...value })
+    const there = planned.filter((key) => countObjects(token, key) > 0)
+    if (there.length > 0) {
+      const problem = (key: KeyEntry) =>
+        `key ${key.id}: the token holds one of this id already, and it is left as it is`
+      throw new HsmStartError('keys-unusable', there.map(problem))
     }
-    return checked
+    const maker = await KeyMaker.open(token, 'development')
+    for (const entry of planned) {
+      const result = await makeKey(token, maker, entry)
+      if ('entry' in result) made.push(result)
+      else leftOut.push(result)
+    }
+    if (made.length === 0)
+      throw new HsmStartError(
+        'keys-unusable',
+        leftOut.map(({ id, reason }) => `key ${id}: ${reason}`),
+      )
+    return { keys: made, leftOut }
+  } catch (error) {
+    for (const { entry } of made) destroyObjects(token, entry)
+    throw error
   } finally {
     token.close()
   }
+}
+
+/** Makes one key; what the token took of one that cannot serve is removed again. */
+async function makeKey(token: Token, maker: KeyMaker, planned: KeyEntry): Promise<DevelopmentKey | LeftOutKey> {
+  const profile = new KeyCatalogue([planned], SHIPPED_PROFILES).profileOf(planned)
+  const reason = maker.whyUnavailable(planned, profile)
+  if (reason !== undefined) return { id: planned.id, reason }
+  try {
+    const { entry, value } = await storeKey(maker, planned, profile)
+    const catalogue = new KeyCatalogue([entry], SHIPPED_PROFILES)
+    const check = await computeCheck(await maker.find([entry], catalogue), entry, profile)
+    return { entry: { ...entry, ...(check !== undefined && { check }) }, ...(value !== undefined && { value }) }
+  } catch (error) {
+    destroyObjects(token, planned)
+    if (!isBeyondToken(error)) throw error
+    return { id: planned.id, reason: nameOf(error) }
+  }
+}
+
+async function storeKey(maker: KeyMaker, entry: KeyEntry, profile: Profile | undefined): Promise<DevelopmentKey> {
+  if (entry.purpose === 'jwe-decrypt') {
+    return { entry: { ...entry, kcv: publicKeyKcv(await maker.generateKeyPair(entry)) } }
+  }
+  using secrets = new SecretScope()
+  const value = randomKey(entry, secrets)
+  const kcv = symmetricKcv(entry.algorithm.startsWith('AES') ? 'AES' : 'TDEA', value, secrets)
+  maker.importSecretKey(entry, profile, value)
+  // A string, because a simulator is given it: development values protect nothing.
+  return { entry: { ...entry, kcv }, value: value.toString('hex').toUpperCase() }
 }
 
 function randomKey(entry: KeyEntry, secrets: SecretScope): Buffer {

@@ -12,12 +12,13 @@ const MODULE_PATHS = [
   '/usr/local/lib/softhsm/libsofthsm2.so',
 ]
 
-/** What the configuration says of the new token. */
+/** What the configuration says of the token. */
 export interface DevelopmentToken {
   readonly module: string
   readonly tokenLabel: string
   readonly pinFile: string
   readonly environment: Record<string, string>
+  readonly libraryParameters?: string
 }
 
 /** Finds SoftHSM where distributions put it; undefined if it is not installed. */

@@ -5,7 +5,8 @@ import { join, resolve } from 'node:path'
 import { stringify } from 'yaml'
 import { GRANTABLE_OPERATIONS, type Config } from '../../config/schema.ts'
 import { makeDevelopmentCertificates } from './certificates.ts'
-import { makeKeys, type DevelopmentKey } from './make-keys.ts'
+import { readExistingToken, rememberingRefusal } from './existing-token.ts'
+import { makeKeys, type DevelopmentKey, type LeftOutKey } from './make-keys.ts'
 import { makeToken, type DevelopmentToken } from './make-token.ts'
 
 const API_PORT = 8443
@@ -30,6 +31,9 @@ export interface DevelopmentSetUp {
   }[]
 }
 
+/** Where the keys are made: in a new SoftHSM token, or in one that is there. */
+export type TokenSource = { readonly softHsmModule: string } | DevelopmentToken
+
 /** The folder is in use: nothing was written. */
 export class FolderInUseError extends Error {}
 
@@ -37,10 +41,14 @@ export class FolderInUseError extends Error {}
  * Makes the set-up.
  *
  * @param folder - absent or empty; becomes 0700, every file in it that is not public 0600.
- * @param module - the path of the SoftHSM module.
- * @throws FolderInUseError, HsmStartError
+ * @param leaveOut - is told of each key that the token cannot hold.
+ * @throws FolderInUseError, PinFileError, HsmStartError
  */
-export async function makeDevelopmentSetUp(folder: string, module: string): Promise<DevelopmentSetUp> {
+export async function makeDevelopmentSetUp(
+  folder: string,
+  source: TokenSource,
+  leaveOut: (key: LeftOutKey) => void,
+): Promise<DevelopmentSetUp> {
   const directory = resolve(folder)
   if (existsSync(directory) && (!statSync(directory).isDirectory() || readdirSync(directory).length > 0)) {
     throw new FolderInUseError()
@@ -48,7 +56,7 @@ export async function makeDevelopmentSetUp(folder: string, module: string): Prom
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   chmodSync(directory, 0o700)
   try {
-    return await fill(directory, module)
+    return await fill(directory, source, leaveOut)
   } catch (error) {
     // Half a set-up is of no use, and would be in the way of the next try.
     for (const name of readdirSync(directory)) rmSync(join(directory, name), { recursive: true })
@@ -56,15 +64,21 @@ export async function makeDevelopmentSetUp(folder: string, module: string): Prom
   }
 }
 
-async function fill(directory: string, module: string): Promise<DevelopmentSetUp> {
-  const { token, pin } = makeToken(directory, module)
-  const [keys, certificates] = await Promise.all([
-    makeKeys(token, pin),
+async function fill(
+  directory: string,
+  source: TokenSource,
+  leaveOut: (key: LeftOutKey) => void,
+): Promise<DevelopmentSetUp> {
+  const { token, pin } =
+    'softHsmModule' in source ? makeToken(directory, source.softHsmModule) : readExistingToken(source)
+  const [{ keys, leftOut }, certificates] = await Promise.all([
+    rememberingRefusal(token.pinFile, () => makeKeys(token, pin)),
     makeDevelopmentCertificates({
       hosts: ['localhost', '127.0.0.1', '::1'],
       clients: CLIENTS.map((id) => ({ id, dnsNames: [dnsNameOf(id)] })),
     }),
   ])
+  leftOut.forEach(leaveOut)
   const write = (name: string, text: string): string => {
     const path = join(directory, name)
     writeFileSync(path, text, { mode: 0o600, flag: 'wx' })
@@ -103,6 +117,9 @@ function dnsNameOf(client: string): string {
 }
 
 function configText(token: DevelopmentToken, keys: readonly DevelopmentKey[], recipient: object): string {
+  const has = (id: string): boolean => keys.some(({ entry }) => entry.id === id)
+  // A profile may name only keys that are there.
+  const seccos = has('seccos-pin') && has('prw') && has('pin-mac')
   const config = {
     environment: 'development',
     hsm: { ...token },
@@ -111,8 +128,8 @@ function configText(token: DevelopmentToken, keys: readonly DevelopmentKey[], re
       profiles: [
         {
           id: 'd1',
-          types: { ISO0: 'ISO0', '3DES_SECCOS': '3DES_SECCOS' },
-          seccos: { pinKey: 'seccos-pin', prwKey: 'prw', macKey: 'pin-mac' },
+          types: { ISO0: 'ISO0', ...(seccos && { '3DES_SECCOS': '3DES_SECCOS' }) },
+          ...(seccos && { seccos: { pinKey: 'seccos-pin', prwKey: 'prw', macKey: 'pin-mac' } }),
         },
       ],
       recipients: [

@@ -1,7 +1,7 @@
 /**
  * CMAC over a block cipher, for key check values and development keys: node:crypto gives none, so it is built from ECB.
  *
- * MACs of requests are made in the HSM, not here.
+ * MACs of requests are made in the HSM; where it has no CMAC, of the blocks that are made here.
  *
  * @see NIST SP 800-38B, 6.1 (subkeys) and 6.2 (MAC generation)
  */
@@ -23,23 +23,38 @@ const REDUCTION: Readonly<Record<BlockAlgorithm, number>> = { TDEA: 0x1b, AES: 0
  */
 export function cmac(algorithm: BlockAlgorithm, key: Uint8Array, message: Uint8Array, secrets: SecretScope): Buffer {
   const { blockBytes, encipher } = openEcb(algorithm, key, secrets)
-  const blocks = Math.max(1, Math.ceil(message.length / blockBytes))
-  const lastStart = (blocks - 1) * blockBytes
-  const isComplete = message.length === blocks * blockBytes
-
-  const subkey = doubleBlock(encipher(secrets.take(blockBytes)), algorithm, secrets)
-  const last = secrets.take(blockBytes)
-  last.set(message.subarray(lastStart))
-  if (!isComplete) last[message.length - lastStart] = 0x80
-  xorInto(last, last, isComplete ? subkey : doubleBlock(subkey, algorithm, secrets))
-
+  const blocks = cmacBlocks(algorithm, encipher(secrets.take(blockBytes)), message, secrets)
   const state = secrets.take(blockBytes)
-  for (let offset = 0; offset < lastStart; offset += blockBytes) {
-    xorInto(state, state, message.subarray(offset, offset + blockBytes))
+  for (let offset = 0; offset < blocks.length; offset += blockBytes) {
+    xorInto(state, state, blocks.subarray(offset, offset + blockBytes))
     encipher(state)
   }
-  xorInto(state, state, last)
-  return encipher(state)
+  return state
+}
+
+/**
+ * The blocks that CBC with a zero initialisation vector turns into a CMAC: the message, its last block padded and masked with a
+ * subkey (SP 800-38B 6.2, steps 1 to 4).
+ *
+ * @param zeros - the encipherment of a block of zeros, from which both subkeys are made; not wiped here.
+ * @returns one block or more in `secrets`.
+ */
+export function cmacBlocks(
+  algorithm: BlockAlgorithm,
+  zeros: Buffer,
+  message: Uint8Array,
+  secrets: SecretScope,
+): Buffer {
+  const blockBytes = zeros.length
+  const count = Math.max(1, Math.ceil(message.length / blockBytes))
+  const blocks = secrets.take(count * blockBytes)
+  blocks.set(message)
+  const isComplete = message.length === blocks.length
+  if (!isComplete) blocks[message.length] = 0x80
+  const subkey = doubleBlock(zeros, algorithm, secrets)
+  const last = blocks.subarray(-blockBytes)
+  xorInto(last, last, isComplete ? subkey : doubleBlock(subkey, algorithm, secrets))
+  return blocks
 }
 
 /**

@@ -1,4 +1,7 @@
-/** Prints the closing count from the runner's own JSON report; no test at all is a failure. */
+/**
+ * Prints the closing count from the runner's own JSON report, and what was skipped, with the token that cannot do it and
+ * why; no test at all is a failure.
+ */
 import { readFileSync } from 'node:fs'
 
 interface Report {
@@ -9,7 +12,11 @@ interface Report {
   readonly testResults: readonly {
     readonly name: string
     readonly status: string
-    readonly assertionResults: readonly { readonly status: string }[]
+    readonly assertionResults: readonly {
+      readonly status: string
+      readonly fullName: string
+      readonly meta: { readonly skipped?: string }
+    }[]
   }[]
 }
 
@@ -21,4 +28,13 @@ const broken = report.testResults.filter(
 const failed = report.numFailedTests + broken.length
 const skipped = report.numPendingTests + report.numTodoTests
 if (failed > 0 || report.numPassedTests === 0) process.exitCode = 1
+const skips = new Map<string, string[]>()
+for (const { status, fullName, meta } of report.testResults.flatMap(({ assertionResults }) => assertionResults)) {
+  if (status !== 'skipped' && meta.skipped === undefined) continue
+  const reason = meta.skipped ?? 'in the short form'
+  skips.set(reason, [...(skips.get(reason) ?? []), fullName])
+}
+for (const [reason, names] of skips) {
+  process.stdout.write(`\nskipped, ${reason}\n${names.map((name) => `  ${name}\n`).join('')}`)
+}
 process.stdout.write(`\n${report.numPassedTests} passed, ${failed} failed, ${skipped} skipped\n`)

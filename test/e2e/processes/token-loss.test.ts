@@ -90,7 +90,7 @@ describe('a wrong HSM PIN', () => {
       expect(
         service.log().filter(({ msg }) => msg === 'no vault is started until the HSM PIN file changes'),
       ).toHaveLength(1)
-      expect(await readyz(port)).toEqual({ status: 503, ready: false, vaults: [], queued: 0 })
+      expect(await readyz(port)).toMatchObject({ status: 503, ready: false, reason: 'no-vault', vaults: [], queued: 0 })
       expect((await fetch(`http://127.0.0.1:${port}/healthz`)).status).toBe(200)
       expect(service.output()).not.toContain('"event":"ready"')
       expect(childrenOf(service.process.pid!).vaults).toEqual([])

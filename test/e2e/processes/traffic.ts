@@ -100,11 +100,11 @@ export function translations(service: Pick<Service, 'setUp'>): Ask {
   }
 }
 
-/** PIN changes by ECDH-ES, each of which makes a session object in the token. */
-export async function pinChanges(service: Service, cards = 20): Promise<Ask> {
+/** PIN changes by ECDH-ES, each of which makes a session object in the token, unless told another key. */
+export async function pinChanges(service: Service, cards = 20, jweKey = 'jwe-ec'): Promise<Ask> {
   const zpkOut = keyValue(service, 'zpk-out')
   const jwks = (await service.call('GET', '/v1/jwks')).json.keys as JWK[]
-  const key = jwks.find(({ kid }) => kid === 'jwe-ec')!
+  const key = jwks.find(({ kid }) => kid === jweKey)!
   const requests = await Promise.all(
     Array.from({ length: cards }, async (_, n) => {
       const { pan, pin } = cardAndPin(n)

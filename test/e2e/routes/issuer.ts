@@ -15,6 +15,7 @@ import {
   type CallOptions,
   type Service,
 } from '../../support/service.ts'
+import type { TestToken } from '../../support/tokens.ts'
 import { oracleDecode, oracleEncode, type OracleFormat } from '../../unit/pin/pin-block-oracle.ts'
 
 /** A running service, seen by someone who holds every key value. */
@@ -42,10 +43,10 @@ export const CHANGE = { counter: '0003', transactionId: '21430919092023091909' }
 /** Where a pin/set puts the PIN. */
 export const TO = { key: 'zpk-out', format: 'ISO-0' } as const
 
-/** Makes a set-up in a temporary folder and starts the service on it. */
-export async function openIssuer(edit?: (config: any) => void): Promise<Issuer> {
+/** Makes a set-up in a temporary folder, with the keys in `token` or else in a SoftHSM token, and starts the service on it. */
+export async function openIssuer(edit?: (config: any) => void, token?: TestToken): Promise<Issuer> {
   const folder = temporaryFolder()
-  const { setUp, service } = await start(folder.path, edit).catch((error: unknown) => {
+  const { setUp, service } = await start(folder.path, edit, token).catch((error: unknown) => {
     folder.dispose()
     throw error
   })
@@ -76,8 +77,8 @@ export async function openIssuer(edit?: (config: any) => void): Promise<Issuer> 
   }
 }
 
-async function start(folder: string, edit?: (config: any) => void) {
-  const setUp = await makeSetUp(folder, edit)
+async function start(folder: string, edit?: (config: any) => void, token?: TestToken) {
+  const setUp = await makeSetUp(folder, edit, token)
   return { setUp, service: await startService(setUp) }
 }
 

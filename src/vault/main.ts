@@ -81,11 +81,14 @@ async function start({ vault, config, bridgeSocket, secret }: VaultCommand): Pro
         return
       }
       log.error('a key did not give its known answer; leaving')
-      // The calls that failed are what is looked for first.
-      reportNow()
-      process.send?.({ type: 'unhealthy' } satisfies VaultReport, () => exit(1))
+      leave()
     })
     return checking
+  }
+  const leave = (): void => {
+    // The calls that failed are what is looked for first.
+    reportNow()
+    process.send?.({ type: 'unhealthy' } satisfies VaultReport, () => exit(1))
   }
 
   const socket = connect({ path: bridgeSocket, allowHalfOpen: true })
@@ -121,8 +124,8 @@ async function start({ vault, config, bridgeSocket, secret }: VaultCommand): Pro
 
   setInterval(() => {
     // A check that has not ended since the last time hangs, and so does the HSM.
-    if (checking !== undefined) exit(1)
-    void exitUnlessHealthy()
+    if (checking !== undefined) leave()
+    else void exitUnlessHealthy()
   }, HEALTH_INTERVAL_MS)
   watchAge(config, open)
 }

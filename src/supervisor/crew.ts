@@ -27,6 +27,9 @@ interface Vault {
   readonly process: ChildProcess
   /** Ends a vault that does not get ready, or that does not go when it is told to. */
   impatience: NodeJS.Timeout
+  /** It has opened its token. */
+  opened: boolean
+  /** The gateway has admitted it. */
   ready: boolean
   replaced: boolean
   draining: boolean
@@ -111,18 +114,22 @@ export class Crew {
     vault.process.kill('SIGKILL')
   }
 
-  /** Ends every vault at once; what they held has been answered, or the gateway that asked is gone. */
+  /**
+   * Ends the vaults at once; what they held has been answered, or the gateway that asked is gone.
+   *
+   * One that is still opening its token is left to find no gateway and end by itself: SoftHSM writes the token anew at a
+   * login, and whoever is killed in that moment leaves it empty.
+   */
   kill(cause: RestartCause): void {
     for (const vault of this.#vaults.values()) {
       vault.cause ??= cause
-      vault.process.kill('SIGKILL')
+      if (vault.opened) vault.process.kill('SIGKILL')
     }
   }
 
-  /** Starts nothing any more; a vault that has yet to get ready holds nothing. */
+  /** Starts nothing any more. */
   stop(): void {
     this.#stopped = true
-    for (const { process, ready } of this.#vaults.values()) if (!ready) process.kill('SIGKILL')
   }
 
   /** Resolves once no vault is left. */
@@ -170,6 +177,7 @@ export class Crew {
         vault.cause ??= 'start-timeout'
         child.kill('SIGKILL')
       }, VAULT_START_MS),
+      opened: false,
       ready: false,
       replaced: false,
       draining: false,
@@ -188,7 +196,6 @@ export class Crew {
     return new Promise((resolve) => {
       let failure: HsmStartFailure = 'token-absent'
       const started = performance.now()
-      let opened = false
       child.on('message', (message: VaultReport) => {
         if (message.type === 'failed') {
           failure = message.reason
@@ -196,7 +203,7 @@ export class Crew {
         } else if (message.type === 'unhealthy') vault.cause ??= 'unhealthy'
         else if (message.type === 'tired') this.#replace(vault)
         else {
-          opened = true
+          vault.opened = true
           resolve(undefined)
         }
       })
@@ -210,7 +217,7 @@ export class Crew {
         const cause = vault.replaced ? 'recycled' : (vault.cause ?? 'ended')
         if (!vault.replaced) this.#log.warn({ vault: id, code, signal, cause }, 'a vault ended')
         this.#deps.onRestart(cause)
-        if (!opened) resolve(failure)
+        if (!vault.opened) resolve(failure)
         else if (vault.replaced) this.fill()
         else void this.#refill(performance.now() - started)
         this.#deps.onChange()

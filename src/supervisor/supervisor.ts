@@ -115,10 +115,10 @@ export class Supervisor {
     let cutOff = false
     const end = async (): Promise<void> => {
       clearTimeout(impatience)
-      // Its channel has ended: a vault closes its sessions and goes.
-      const farewell = setTimeout(() => this.#kill('ended'), FAREWELL_MS)
-      await Promise.all(this.#crews.map((crew) => crew.gone()))
-      clearTimeout(farewell)
+      // Their channels have ended: vaults close their sessions and go.
+      const gone = Promise.all(this.#crews.map((crew) => crew.gone()))
+      await Promise.race([gone, pause(FAREWELL_MS)])
+      this.#kill('ended')
       rmSync(this.#bridgeFolder, { recursive: true, force: true })
       this.#events.onEnd(cutOff && exitCode === 0 ? 1 : exitCode)
     }

@@ -29,10 +29,12 @@ const failed = report.numFailedTests + broken.length
 const skipped = report.numPendingTests + report.numTodoTests
 if (failed > 0 || report.numPassedTests === 0) process.exitCode = 1
 const skips = new Map<string, string[]>()
-for (const { status, fullName, meta } of report.testResults.flatMap(({ assertionResults }) => assertionResults)) {
-  if (status !== 'skipped' && meta.skipped === undefined) continue
-  const reason = meta.skipped ?? 'in the short form'
-  skips.set(reason, [...(skips.get(reason) ?? []), fullName])
+for (const file of report.testResults) {
+  for (const { status, fullName, meta } of file.assertionResults) {
+    if (status !== 'skipped' && meta.skipped === undefined) continue
+    const reason = meta.skipped ?? (broken.includes(file) ? `${file.name} could not be set up` : 'in the short form')
+    skips.set(reason, [...(skips.get(reason) ?? []), fullName])
+  }
 }
 for (const [reason, names] of skips) {
   process.stdout.write(`\nskipped, ${reason}\n${names.map((name) => `  ${name}\n`).join('')}`)

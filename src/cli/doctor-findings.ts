@@ -1,12 +1,11 @@
 /** What `doctor` finds out: each line is one thing that is right, worth knowing, or wrong. */
-import { readFileSync } from 'node:fs'
 import { profilesOf } from '../config/config.ts'
 import type { Config, KeyEntry, TokenConfig } from '../config/schema.ts'
 import { HsmStartError } from '../hsm/hsm.ts'
 import { KeyCatalogue } from '../hsm/key-catalogue.ts'
 import { openHsm, type OpenHsm } from '../hsm/pkcs11/open-hsm.ts'
 import { SHIPPED_PROFILES } from '../pin-change/shipped-profiles.ts'
-import { identityOf, isRefused, REFUSED_BEFORE, rememberRefusal } from '../supervisor/pin-file.ts'
+import { isRefused, readPin, REFUSED_BEFORE, rememberRefusal } from '../pin-file.ts'
 import { capabilityFindings } from './doctor-capabilities.ts'
 import { unservedRoutes } from './doctor-routes.ts'
 
@@ -39,12 +38,13 @@ export async function examine(config: Config): Promise<Finding[]> {
 
 async function examineToken(config: Config, token: TokenConfig): Promise<Finding[]> {
   const { pinFile, environment, sessions } = token
-  if (isRefused(pinFile)) return [{ subject: 'login', verdict: 'wrong', text: REFUSED_BEFORE }]
+  if (isRefused(token)) return [{ subject: 'login', verdict: 'wrong', text: REFUSED_BEFORE }]
   const catalogue = new KeyCatalogue(config.keys, profilesOf(config))
   Object.assign(process.env, environment)
-  const identity = identityOf(pinFile)
+  let pinIdentity = ''
   try {
-    const pin = readFileSync(pinFile, 'utf8').trimEnd()
+    const { pin, identity } = readPin(pinFile)
+    pinIdentity = identity
     const settings = { address: token, sessions, environment: config.environment, keys: config.keys, catalogue }
     const open = await openHsm(settings, pin)
     try {
@@ -59,7 +59,7 @@ async function examineToken(config: Config, token: TokenConfig): Promise<Finding
     }
   } catch (error) {
     if (!(error instanceof HsmStartError)) throw error
-    if (error.reason === 'pin-refused') rememberRefusal(pinFile, identity)
+    if (error.reason === 'pin-refused') rememberRefusal(token, pinIdentity)
     return error.problems.map((text): Finding => ({ subject: subjectOf(error), verdict: 'wrong', text }))
   }
 }

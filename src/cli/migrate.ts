@@ -6,7 +6,7 @@ import { EX_USAGE } from '../migration/migration-error.ts'
 import { filesOf, type MigrateOptions } from '../migration/options.ts'
 import type { Named } from '../migration/parameters.ts'
 import { recordPath, temporaryRecordPath } from '../migration/record.ts'
-import { refusalPath } from '../supervisor/pin-file.ts'
+import { refusalPath } from '../pin-file.ts'
 import { HEAP_FLAGS } from '../supervisor/spawn.ts'
 import { CommandError } from './command-error.ts'
 import { confine } from './confine.ts'
@@ -66,7 +66,7 @@ async function run(line: CommandLine): Promise<void> {
       : [options.rejects]
   const { loadConfig } = await import('../config/config.ts')
   const config = loadConfig(line.config)
-  const refusals = config.hsm.tokens.map(({ pinFile }) => refusalPath(pinFile))
+  const refusals = config.hsm.tokens.map(refusalPath)
   confine([...written, ...refusals, join(tmpdir(), 'pinbridge-*')], HEAP_FLAGS)
   // Loaded here, because this process begins anew when it is confined.
   const [{ migrate }, { summaryText }] = await Promise.all([

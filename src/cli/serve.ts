@@ -1,7 +1,7 @@
 /** `pinbridge serve`: runs the service until it is told to stop. */
 import { tmpdir } from 'node:os'
 import { Command, InvalidArgumentError } from 'commander'
-import { refusalPath } from '../supervisor/pin-file.ts'
+import { refusalPath } from '../pin-file.ts'
 import { confine } from './confine.ts'
 
 interface ServeOptions {
@@ -28,7 +28,7 @@ async function serve(options: ServeOptions): Promise<void> {
     ...(options.port !== undefined && { port: options.port }),
     ...(options.managementPort !== undefined && { managementPort: options.managementPort }),
   })
-  confine([tmpdir(), ...config.hsm.tokens.map(({ pinFile }) => refusalPath(pinFile))])
+  confine([tmpdir(), ...config.hsm.tokens.map(refusalPath)])
   // Loaded here, because this process begins anew when it is confined.
   const [{ createLog }, { Supervisor }] = await Promise.all([
     import('../log.ts'),

@@ -2,6 +2,9 @@
 import type { Place } from './problems.ts'
 import { Token } from './schema.ts'
 
+/** Nobody has to name a token that is the only one. */
+export const NAME_OF_THE_ONLY_ONE = 'token'
+
 /**
  * Puts a token that stands directly in `hsm` into `hsm.tokens`, and gives every token without a name its label as one.
  *
@@ -11,22 +14,21 @@ export function listTokens(data: Record<string, unknown>): (place: Place) => Pla
   const { hsm } = data
   if (!isRecord(hsm)) return (place) => place
   if (Array.isArray(hsm['tokens'])) {
-    for (const token of hsm['tokens']) if (isRecord(token)) token['name'] ??= nameOf(token)
+    for (const token of hsm['tokens']) if (isRecord(token)) token['name'] ??= nameByLabel(token['tokenLabel'])
   }
   if ('tokens' in hsm) return (place) => place
 
   const isOfToken = ([member]: [string, unknown]): boolean => member in Token.properties
   const members = Object.entries(hsm)
   const token = Object.fromEntries(members.filter(isOfToken))
-  // Nobody has to name a token that is the only one.
-  token['name'] ??= nameOf(token) ?? 'token'
+  token['name'] ??= nameByLabel(token['tokenLabel']) ?? NAME_OF_THE_ONLY_ONE
   data['hsm'] = { ...Object.fromEntries(members.filter((member) => !isOfToken(member))), tokens: [token] }
   return (place) => (place[0] === 'hsm' && place[1] === 'tokens' ? ['hsm', ...place.slice(3)] : place)
 }
 
-/** The label as a name; a label may hold what a name may not. */
-function nameOf({ tokenLabel }: Record<string, unknown>): string | undefined {
-  return typeof tokenLabel === 'string' && /^[A-Za-z0-9._-]{1,64}$/.test(tokenLabel) ? tokenLabel : undefined
+/** The name of a token that was given none: its label, which may hold what a name may not. */
+export function nameByLabel(label: unknown): string | undefined {
+  return typeof label === 'string' && /^[A-Za-z0-9._-]{1,64}$/.test(label) ? label : undefined
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -16,17 +16,15 @@ import type { Config, KeyEntry, TokenConfig } from '../config/schema.ts'
 import { ServiceError, type ErrorCode } from '../errors.ts'
 import type { HsmStartFailure } from '../hsm/hsm.ts'
 import type { Logger } from '../log.ts'
+import { isRefused, REFUSED_BEFORE, rememberRefusal } from '../pin-file.ts'
 import { Backoff } from '../supervisor/backoff.ts'
 import type { VaultCommand, VaultReport } from '../supervisor/messages.ts'
-import { identityOf, isRefused, REFUSED_BEFORE, rememberRefusal } from '../supervisor/pin-file.ts'
-import { onEnd, sendTo, spawnVault } from '../supervisor/spawn.ts'
+import { onEnd, sendTo, spawnVault, VAULT_START_MS } from '../supervisor/spawn.ts'
 import { EX_NOPERM, EX_UNAVAILABLE, MigrationError } from './migration-error.ts'
 
 /** How many chunks a vault holds: one that it works on and one that is there when it is done. */
 export const CHUNKS_PER_VAULT = 2
 
-/** A vault that neither gets ready nor says why not is taken for hung. */
-const VAULT_START_MS = 30_000
 /** For so long nothing may come back while something is asked for. */
 const PATIENCE_MS = 60_000
 /** A vault that lived this long has started well. */
@@ -237,11 +235,9 @@ export class VaultTeam {
 
   /** Starts a vault, unless the token is known to refuse its PIN; a refusal is remembered. */
   async #tryVault(token: TokenConfig): Promise<Failure | undefined> {
-    const { pinFile } = token
-    if (isRefused(pinFile)) return { reason: 'pin-refused', problems: [REFUSED_BEFORE] }
-    const identity = identityOf(pinFile)
+    if (isRefused(token)) return { reason: 'pin-refused', problems: [REFUSED_BEFORE], pinIdentity: '' }
     const failed = await this.#startVault(token)
-    if (failed?.reason === 'pin-refused') rememberRefusal(pinFile, identity)
+    if (failed?.reason === 'pin-refused') rememberRefusal(token, failed.pinIdentity)
     return failed
   }
 
@@ -264,7 +260,7 @@ export class VaultTeam {
     const command: VaultCommand = { type: 'start', vault: id, config, bridgeSocket: this.#socket, secret }
     sendTo(child, command)
     return new Promise((resolve) => {
-      let failure: Failure = { reason: 'token-absent', problems: ['the vault ended without a word'] }
+      let failure: Failure = { reason: 'token-absent', problems: ['the vault ended without a word'], pinIdentity: '' }
       let isOpen = false
       child.on('message', (message: VaultReport) => {
         if (message.type === 'failed') failure = message
@@ -296,7 +292,4 @@ export class VaultTeam {
   }
 }
 
-interface Failure {
-  readonly reason: HsmStartFailure
-  readonly problems: readonly string[]
-}
+type Failure = Omit<Extract<VaultReport, { type: 'failed' }>, 'type'>

@@ -9,13 +9,11 @@ import { vaultConfig } from '../config/config.ts'
 import type { Config, TokenConfig } from '../config/schema.ts'
 import type { HsmStartFailure } from '../hsm/hsm.ts'
 import type { Logger } from '../log.ts'
+import { identityOf, isRefused, rememberRefusal, untilChanged } from '../pin-file.ts'
 import { Backoff } from './backoff.ts'
 import type { GatewayCommand, RestartCause, TokenState, VaultCommand, VaultReport } from './messages.ts'
-import { identityOf, isRefused, rememberRefusal, untilChanged } from './pin-file.ts'
-import { onEnd, sendTo, spawnVault } from './spawn.ts'
+import { onEnd, sendTo, spawnVault, VAULT_START_MS } from './spawn.ts'
 
-/** A vault that neither gets ready nor says why not is taken for hung. */
-const VAULT_START_MS = 30_000
 /** A process that lived this long has started well. */
 const STABLE_MS = 10_000
 
@@ -36,6 +34,9 @@ interface Vault {
   /** Why it ended, where more is known than that it did. */
   cause: RestartCause | undefined
 }
+
+/** Why a vault could not open its token, and which state of the PIN file it read. */
+type StartFailure = Pick<Extract<VaultReport, { type: 'failed' }>, 'reason' | 'pinIdentity'>
 
 /** What a crew needs of the supervisor. */
 export interface CrewDeps {
@@ -139,23 +140,24 @@ export class Crew {
 
   async #startMissing(): Promise<void> {
     this.#filling = true
-    const { pinFile } = this.#deps.token
+    const { token } = this.#deps
     while (!this.#stopped && this.#deps.bridgeSocket() !== undefined && this.#missing() > 0) {
-      // Looked at before the vault reads it, so that a PIN written meanwhile is noticed.
-      const identity = identityOf(pinFile)
-      const failure = isRefused(pinFile) ? 'pin-refused' : await this.#startVault()
+      const failure: StartFailure | undefined = isRefused(token)
+        ? { reason: 'pin-refused', pinIdentity: identityOf(token.pinFile) }
+        : await this.#startVault()
       if (failure === undefined) continue
-      this.#failure = failure
+      this.#failure = failure.reason
       this.#deps.onChange()
-      if (failure !== 'pin-refused') {
+      if (failure.reason !== 'pin-refused') {
         await pause(this.#backoff.next())
         continue
       }
-      if (!isRefused(pinFile) && !rememberRefusal(pinFile, identity)) {
+      const { pinIdentity } = failure
+      if (!isRefused(token) && !rememberRefusal(token, pinIdentity)) {
         this.#log.error('the refusal cannot be written beside the PIN file: a restart would try this PIN again')
       }
       this.#log.error('no vault is started until the HSM PIN file changes')
-      await untilChanged(pinFile, identity)
+      await untilChanged(token, pinIdentity)
     }
     this.#filling = false
   }
@@ -165,7 +167,7 @@ export class Crew {
   }
 
   /** Starts one vault and waits until its HSM is open; returns why not, if not. */
-  #startVault(): Promise<HsmStartFailure | undefined> {
+  #startVault(): Promise<StartFailure | undefined> {
     const { config, token, tellGateway } = this.#deps
     const id = this.#deps.nextVault()
     const secret = randomBytes(32).toString('hex')
@@ -194,11 +196,11 @@ export class Crew {
       secret,
     } satisfies VaultCommand)
     return new Promise((resolve) => {
-      let failure: HsmStartFailure = 'token-absent'
+      let failure: StartFailure = { reason: 'token-absent', pinIdentity: '' }
       const started = performance.now()
       child.on('message', (message: VaultReport) => {
         if (message.type === 'failed') {
-          failure = message.reason
+          failure = message
           vault.cause ??= 'start-failed'
         } else if (message.type === 'unhealthy') vault.cause ??= 'unhealthy'
         else if (message.type === 'tired') this.#replace(vault)

@@ -55,7 +55,13 @@ export interface VaultCommand {
 export type VaultReport =
   /** The HSM is open, so that the next vault may initialise its own. */
   | { readonly type: 'opened' }
-  | { readonly type: 'failed'; readonly reason: HsmStartFailure; readonly problems: readonly string[] }
+  | {
+      readonly type: 'failed'
+      readonly reason: HsmStartFailure
+      readonly problems: readonly string[]
+      /** Of the PIN file that was read; empty if none was. */
+      readonly pinIdentity: string
+    }
   /** A key did not give its known answer: it leaves. */
   | { readonly type: 'unhealthy' }
   /** Old, or grown, or its token leaks: it wants to be replaced and drained. */

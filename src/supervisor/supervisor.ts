@@ -13,6 +13,7 @@ import type { GatewayCommand, GatewayReport, RestartCause } from './messages.ts'
 import { onEnd, sendTo, spawnGateway } from './spawn.ts'
 
 const GATEWAY_START_MS = 30_000
+const GRACE_MS = 2_000
 /** For vaults to close their sessions when there is nothing more to answer. */
 const FAREWELL_MS = 2_000
 /** The gateway says every second that it is alive. */
@@ -159,7 +160,10 @@ export class Supervisor {
   #expectGateway(withinMs: number): void {
     clearTimeout(this.#gatewayTimer)
     const gateway = this.#gateway
-    this.#gatewayTimer = setTimeout(() => gateway?.kill('SIGKILL'), withinMs)
+    // This process may have stood still itself: what was said meanwhile is read before anybody is judged.
+    this.#gatewayTimer = setTimeout(() => {
+      this.#gatewayTimer = setTimeout(() => gateway?.kill('SIGKILL'), GRACE_MS)
+    }, withinMs)
   }
 
   #onGatewayReport(message: GatewayReport): void {

@@ -4,7 +4,7 @@
  */
 import { randomBytes, randomInt } from 'node:crypto'
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import type { RequestOf } from '../../src/bridge/contract.ts'
 import { packBlocks } from '../../src/bridge/packed-blocks.ts'
 import type { KeyEntry } from '../../src/config/schema.ts'
@@ -81,6 +81,8 @@ const PERMITTED: Readonly<Record<OracleFormat, readonly OracleFormat[]>> = {
 const CELLS = ORACLE_FORMATS.flatMap((from) => ORACLE_FORMATS.map((to) => ({ from, to })))
 const PAIRS = CELLS.filter(({ from, to }) => PERMITTED[from].includes(to))
 
+/** What is translated is the same on every token: all pairs of keys are gone through on one. */
+const IS_WHOLE = inject('token') === 'softhsm'
 const PIN_LENGTHS = [4, 5, 6, 7, 8, 9, 10, 11, 12]
 const PAN_LENGTHS = [12, 13, 14, 15, 16, 17, 18, 19]
 
@@ -217,8 +219,9 @@ describe.each(PAIRS)('from $from to $to', ({ from, to }) => {
   const zones = KEYS[from].flatMap((fromKey) =>
     KEYS[to].map((toKey) => ({ from: { key: fromKey, format: from }, to: { key: toKey, format: to } })),
   )
+  const tried = IS_WHOLE ? zones : zones.slice(-1)
 
-  it.each(zones)('keeps every length of PIN and PAN, under $from.key and $to.key', async ({ from, to }) => {
+  it.each(tried)('keeps every length of PIN and PAN, under $from.key and $to.key', async ({ from, to }) => {
     const items = PIN_LENGTHS.flatMap((pinLength) =>
       PAN_LENGTHS.map((panLength) => itemOf(from, digits(pinLength), newPan(panLength))),
     )
@@ -258,10 +261,10 @@ describe.each(PAIRS)('from $from to $to', ({ from, to }) => {
         rejected += pins.filter((pin) => pin === undefined).length
         kept += pins.filter((pin) => pin !== undefined).length
       }),
-      { numRuns: 40 },
+      { numRuns: IS_WHOLE ? 40 : 15 },
     )
-    expect(rejected).toBeGreaterThan(10)
-    expect(kept).toBeGreaterThan(10)
+    expect(rejected).toBeGreaterThan(IS_WHOLE ? 10 : 2)
+    expect(kept).toBeGreaterThan(IS_WHOLE ? 10 : 2)
   })
 
   it('answers with zeros only, and asks for no encipherment, where every block is wrong', async () => {

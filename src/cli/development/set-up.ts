@@ -72,7 +72,7 @@ async function fill(
   const { token, pin } =
     'softHsmModule' in source ? makeToken(directory, source.softHsmModule) : readExistingToken(source)
   const [{ keys, leftOut }, certificates] = await Promise.all([
-    rememberingRefusal(token.pinFile, () => makeKeys(token, pin)),
+    rememberingRefusal(token, () => makeKeys(token, pin)),
     makeDevelopmentCertificates({
       hosts: ['localhost', '127.0.0.1', '::1'],
       clients: CLIENTS.map((id) => ({ id, dnsNames: [dnsNameOf(id)] })),

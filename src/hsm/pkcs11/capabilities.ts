@@ -14,7 +14,7 @@ import { Macs, type VendorRetailMac } from './macs.ts'
 import { blockBytesOf, CBC_ZERO_IV, CMAC, ECB } from './mechanisms.ts'
 import type { Token } from './module.ts'
 import { findOriginMarks, type OriginMark } from './origin-marks.ts'
-import { toServiceError } from './return-values.ts'
+import { isLacking, toServiceError } from './return-values.ts'
 import { withSessionKey, type SessionKey } from './session-keys.ts'
 
 /** Whether the token makes a MAC, or it is composed of the token's block cipher. */
@@ -22,7 +22,13 @@ export type MacWay = 'native' | 'composed'
 
 /** What was chosen and why; or what the token lacks, so that it serves no key of this kind. */
 export type Choice<Way extends string = 'native'> =
-  | { readonly chosen: Way; readonly why: string; readonly lacking?: undefined }
+  | {
+      readonly chosen: Way
+      readonly why: string
+      /** Why the token could not do it itself, if it lacks what it takes: an error or a wrong answer is no lack. */
+      readonly without?: string | undefined
+      readonly lacking?: undefined
+    }
   | { readonly chosen?: undefined; readonly why?: undefined; readonly lacking: string }
 
 export interface Capabilities {
@@ -94,17 +100,22 @@ const TEST_KEYS: Readonly<Record<BlockAlgorithm, Buffer>> = {
 }
 const CIPHERS: KeyShape = [{ role: 'secret', usage: { encrypt: true, decrypt: true } }]
 
-/** What came of trying: it is right, or it is not and why; or the token takes no such session key, so that only its list speaks. */
-type Outcome = { readonly right: true } | { readonly problem: string } | { readonly refused: string }
+/**
+ * What came of trying: it is right; the token lacks it in spite of its list; it went wrong, as it does with a sick token too; or the
+ * token takes no such session key, so that only its list speaks.
+ */
+type Outcome =
+  { readonly right: true } | { readonly lacking: string } | { readonly wrong: string } | { readonly refused: string }
 
 async function outcomeOf(tried: Promise<boolean | { readonly refused: string }>): Promise<Outcome> {
   try {
     const result = await tried
     if (typeof result === 'object') return result
-    return result ? { right: true } : { problem: 'it does not give its known answer' }
+    return result ? { right: true } : { wrong: 'a wrong answer' }
   } catch (error) {
     const { code, detail } = toServiceError(error)
-    return { problem: detail?.ckr ?? detail?.reason ?? code }
+    const problem = detail?.ckr ?? detail?.reason ?? code
+    return isLacking(error) ? { lacking: problem } : { wrong: problem }
   }
 }
 
@@ -124,15 +135,21 @@ async function findEcb(token: Token, calls: Calls, lists: Lists, cipher: BlockAl
       return enciphered.equals(expected) && deciphered.equals(zeros)
     }),
   )
-  if ('problem' in outcome) return { lacking: `${name}: ${outcome.problem}` }
-  return { chosen: 'native', why: 'right' in outcome ? `${name} gives its known answer` : `${name} listed` }
+  if ('lacking' in outcome) return { lacking: `${name}: ${outcome.lacking}` }
+  return { chosen: 'native', why: saying(name, outcome) }
+}
+
+/** Why something listed is chosen though it may have gone wrong: the keys' own known answers decide, and a sick token is refused. */
+function saying(name: string, outcome: Exclude<Outcome, { lacking: string }>): string {
+  if ('right' in outcome) return `${name} gives its known answer`
+  return 'wrong' in outcome ? `${name} listed, but ${outcome.wrong}` : `${name} listed`
 }
 
 /** CBC in one call where it gives what a chain of ECB gives; ECB where the token, or what stands before it, has no CBC. */
 async function findChaining(token: Token, calls: Calls, lists: Lists, cipher: BlockAlgorithm): Promise<'cbc' | 'ecb'> {
   if (!lists(CBC_ZERO_IV[cipher].mechanism, pkcs11.CKF_ENCRYPT)) return 'ecb'
   using secrets = new SecretScope()
-  const message = Buffer.alloc(3 * blockBytesOf(cipher), 0x5a)
+  const message = Buffer.alloc(2 * blockBytesOf(cipher), 0x5a)
   const outcome = await outcomeOf(
     withSessionKey(token, CIPHERS, cipher, TEST_KEYS[cipher], async (key) => {
       const [one, many] = [
@@ -143,7 +160,7 @@ async function findChaining(token: Token, calls: Calls, lists: Lists, cipher: Bl
       return (await one.chain(object, message, secrets)).equals(await many.chain(object, message, secrets))
     }),
   )
-  return 'problem' in outcome ? 'ecb' : 'cbc'
+  return 'lacking' in outcome || 'wrong' in outcome ? 'ecb' : 'cbc'
 }
 
 interface Tries {
@@ -159,9 +176,8 @@ async function findCmac(tries: Tries, ecb: Choice, cipher: BlockAlgorithm): Prom
   let whyNot = `the token has no ${name}`
   if (tries.lists(CMAC[cipher].mechanism, pkcs11.CKF_SIGN)) {
     const outcome = await tryMac(tries, algorithm, 'native')
-    if ('right' in outcome) return { chosen: 'native', why: `${name} gives its known answer` }
-    if ('refused' in outcome) return { chosen: 'native', why: `${name} listed` }
-    whyNot = `${name}: ${outcome.problem}`
+    if (!('lacking' in outcome)) return { chosen: 'native', why: saying(name, outcome) }
+    whyNot = `${name}: ${outcome.lacking}`
   }
   return await composed(tries, algorithm, ecb, whyNot)
 }
@@ -183,7 +199,7 @@ async function findRetailMac(
       if ('right' in outcome) {
         return { retailMac: { chosen: 'native', why: `${name} gives its known answer` }, vendorRetailMac }
       }
-      whyNot = `${name}: ${'problem' in outcome ? outcome.problem : outcome.refused}`
+      whyNot = `${name}: ${'wrong' in outcome ? outcome.wrong : 'lacking' in outcome ? outcome.lacking : outcome.refused}`
     }
   }
   return { retailMac: await composed(tries, algorithm, ecb, whyNot), vendorRetailMac: undefined }
@@ -192,11 +208,11 @@ async function findRetailMac(
 async function composed(tries: Tries, algorithm: MacAlgorithm, ecb: Choice, whyNot: string): Promise<Choice<MacWay>> {
   if (ecb.lacking !== undefined) return { lacking: `${whyNot}; composing it: ${ecb.lacking}` }
   const outcome = await tryMac(tries, algorithm, 'composed')
-  if ('problem' in outcome) return { lacking: `${whyNot}; composing it: ${outcome.problem}` }
+  if ('lacking' in outcome) return { lacking: `${whyNot}; composing it: ${outcome.lacking}` }
   // A token that takes session keys, but none with equal parts, will not take the stored ones either.
   const { token } = tries
   if ('refused' in outcome && !('refused' in (await takes(token)))) return { lacking: `${whyNot}; ${outcome.refused}` }
-  return { chosen: 'composed', why: whyNot }
+  return { chosen: 'composed', why: whyNot, without: whyNot }
 }
 
 /** Whether the token takes a session key of TDEA at all. */
@@ -226,6 +242,6 @@ function tryMac(
 
 async function learned(calls: Calls, chaining: Chaining, key: SessionKey): Promise<BlockCipher> {
   const blocks = new BlockCipher(calls, chaining)
-  for (const object of key.values()) await blocks.learn(object)
+  for (const object of key.values()) if (object.pairs === undefined) await blocks.learn(object)
   return blocks
 }

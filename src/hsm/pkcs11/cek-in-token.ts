@@ -12,7 +12,7 @@ import type { EncipheredContent } from '../hsm.ts'
 import type { Calls } from './calls.ts'
 import { kdfInfo } from './cek-in-vault.ts'
 import { AES_KEY_GEN, ecdhWithKdf, gcm, RSA_OAEP_256 } from './mechanisms.ts'
-import { mayRefuseData } from './return-values.ts'
+import { CKR, ckrOf, mayRefuseData } from './return-values.ts'
 import { CEK_FLAGS, CEK_TEMPLATE, UNWRAPPED_CEK_TEMPLATE } from './templates.ts'
 
 /** Derives the CEK by ECDH and the Concat KDF in the token, and deciphers the content under it there. */
@@ -83,12 +83,15 @@ function isWhole(calls: Calls, session: Handle, cek: Handle): boolean {
   return bytes?.length === 8 && bytes.readBigUInt64LE() === BigInt(CEK_BYTES)
 }
 
+/** Reads an attribute; undefined if the token does not know it or does not give it out, and what else goes wrong is thrown. */
 function read(calls: Calls, session: Handle, object: Handle, type: number): Buffer | undefined {
   try {
     const value = calls.lib.C_GetAttributeValue(session, object, [{ type }])[0]?.value
     return Buffer.isBuffer(value) ? value : undefined
-  } catch {
-    return undefined
+  } catch (error) {
+    const ckr = ckrOf(error)
+    if (ckr === CKR.ATTRIBUTE_SENSITIVE || ckr === CKR.ATTRIBUTE_TYPE_INVALID) return undefined
+    throw error
   }
 }
 

@@ -35,11 +35,18 @@ export function findKey(lib: PKCS11, session: Session, key: KeyEntry, expected: 
       continue
     }
     const handle = handles[0]!
-    const read = (type: number): Buffer | undefined => readAttribute(lib, session.handle, handle, type)
+    const flags = expectedFlags(usage).filter(([type]) => role !== 'private' || !SECRET_KEY_ONLY.includes(type))
+    const read = readAttributes(lib, session.handle, handle, [
+      pkcs11.CKA_LABEL,
+      pkcs11.CKA_KEY_TYPE,
+      ...(key.algorithm.startsWith('AES') ? [pkcs11.CKA_VALUE_LEN] : []),
+      ...flags.map(([type]) => type),
+      ...(key.origin === 'generated' ? expected.originMarks.map(([type]) => type) : []),
+    ])
     problems.push(
       ...labelProblems(read, key, role, expected.environment),
       ...valueProblems(read, key, role),
-      ...flagProblems(read, key, role, expectedFlags(usage)),
+      ...flagProblems(read, key, role, flags),
       ...originProblems(read, key, expected.originMarks),
     )
     objects.set(role, { handle, usage, ...(role !== 'private' && { cipher: cipherOf(key.algorithm) }) })
@@ -90,7 +97,6 @@ function flagProblems(
 ): string[] {
   return flags
     .filter(([type, , value]) => {
-      if (role === 'private' && SECRET_KEY_ONLY.includes(type)) return false
       const bytes = read(type)
       return bytes?.length !== 1 || (bytes[0] !== 0) !== value
     })
@@ -112,8 +118,10 @@ function originProblems(read: Read, key: KeyEntry, marks: readonly OriginMark[])
 export function readPublicKey(lib: PKCS11, session: Session, key: KeyEntry): PublicKey | undefined {
   const handles = findHandles(session, graphene.ObjectClass.PUBLIC_KEY, objectId(key, 'private'))
   if (handles.length !== 1) return undefined
-  const read = (type: number): Buffer | undefined => readAttribute(lib, session.handle, handles[0]!, type)
-  if (key.algorithm === 'EC-P256') {
+  const isEc = key.algorithm === 'EC-P256'
+  const types = isEc ? [pkcs11.CKA_EC_POINT] : [pkcs11.CKA_MODULUS, pkcs11.CKA_PUBLIC_EXPONENT]
+  const read = readAttributes(lib, session.handle, handles[0]!, types)
+  if (isEc) {
     const point = read(pkcs11.CKA_EC_POINT)
     // CKA_EC_POINT is a DER OCTET STRING around the uncompressed point (PKCS#11 v2.40, 2.3.3): 04 41 04 X Y.
     if (point?.length !== 67 || point[0] !== 0x04 || point[1] !== 65 || point[2] !== 0x04) return undefined
@@ -138,14 +146,33 @@ export function findHandles(session: Session, objectClass: number, id: Buffer): 
   return handles
 }
 
-function readAttribute(lib: PKCS11, session: Handle, object: Handle, type: number): Buffer | undefined {
-  try {
-    const value = lib.C_GetAttributeValue(session, object, [{ type }])[0]?.value
-    return Buffer.isBuffer(value) ? value : undefined
-  } catch {
-    // The token has no such attribute: the caller sees that it is not what it must be.
-    return undefined
+/**
+ * Reads attributes in one call, since a call may be a journey; one by one where the token lacks one of them and so refuses all.
+ *
+ * What it lacks reads as undefined: the caller sees that it is not what it must be.
+ */
+function readAttributes(lib: PKCS11, session: Handle, object: Handle, types: readonly number[]): Read {
+  const values = new Map<number, Buffer>()
+  const read = (some: readonly number[]): void => {
+    const attributes = lib.C_GetAttributeValue(
+      session,
+      object,
+      some.map((type) => ({ type })),
+    )
+    attributes.forEach(({ value }, i) => Buffer.isBuffer(value) && values.set(some[i]!, value))
   }
+  try {
+    read(types)
+  } catch {
+    for (const type of types) {
+      try {
+        read([type])
+      } catch {
+        // It lacks this one.
+      }
+    }
+  }
+  return (type) => values.get(type)
 }
 
 /** Compares a CK_ULONG attribute, native byte order, with a number. */

@@ -32,6 +32,18 @@ export function keyShapes(key: KeyEntry, profile: Profile | undefined, can: Capa
   return ways.map((way) => macShape(key, profile, way))
 }
 
+/** The shape of a key that was made for a mechanism which this token, or what stands before it, has not, and what it lacks. */
+export function foreignShape(
+  key: KeyEntry,
+  profile: Profile | undefined,
+  can: Capabilities,
+): { readonly shape: KeyShape; readonly lacking: string } | undefined {
+  if (profile === undefined) return undefined
+  const choice = profile.algorithm === 'ISO-9797-1-ALG-3' ? can.retailMac : can.cmac[cipherOf(key.algorithm)]
+  if (choice.lacking !== undefined || choice.without === undefined) return undefined
+  return { shape: macShape(key, profile, 'native'), lacking: choice.without }
+}
+
 /** Why a token that lacks something cannot serve a key; undefined if it can. */
 export function whyUnavailable(key: KeyEntry, profile: Profile | undefined, can: Capabilities): string | undefined {
   if (key.purpose === 'jwe-decrypt') return key.algorithm === 'EC-P256' ? can.ecdh.lacking : can.rsa.lacking

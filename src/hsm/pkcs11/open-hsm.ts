@@ -11,7 +11,7 @@ import { findCapabilities, type Capabilities } from './capabilities.ts'
 import { generateSpare } from './cek-in-token.ts'
 import { chooseCekWay, type CekChoice } from './cek-ways.ts'
 import { findKey, readPublicKey, type Found } from './find-key.ts'
-import { keyShapes, whyUnavailable } from './key-shapes.ts'
+import { foreignShape, keyShapes, whyUnavailable } from './key-shapes.ts'
 import { openToken, type Token, type TokenAddress } from './module.ts'
 import { Pkcs11Hsm, type KeyObjects } from './pkcs11-hsm.ts'
 import { knownAnswerProblems } from './profile-check.ts'
@@ -129,8 +129,11 @@ export function findKeys(
     }
     const outcome = findInAnyShape(token, can, key, settings)
     if (outcome.objects === undefined) {
-      if (isHalfRetailMac(outcome)) {
-        found.unavailable.set(key, { reason: `its second object ${key.id}.cbc is not in the token` })
+      const lacking = isHalfRetailMac(outcome)
+        ? `its second object ${key.id}.cbc is not in the token`
+        : whyForeign(token, can, key, settings)
+      if (lacking !== undefined) {
+        found.unavailable.set(key, { reason: lacking })
         continue
       }
       problems.push(...outcome.problems)
@@ -165,6 +168,19 @@ function findInAnyShape(
     first ??= outcome
   }
   return first ?? { problems: [], missing: [] }
+}
+
+/** What the token lacks for a key that is as it must be for another token; undefined if it is not that. */
+function whyForeign(
+  { lib, anchor }: Token,
+  can: Capabilities,
+  key: KeyEntry,
+  { environment, catalogue }: Pick<HsmSettings, 'environment' | 'catalogue'>,
+): string | undefined {
+  const foreign = foreignShape(key, catalogue.profileOf(key), can)
+  if (foreign === undefined) return undefined
+  const outcome = findKey(lib, anchor, key, { shape: foreign.shape, originMarks: can.originMarks, environment })
+  return outcome.objects === undefined ? undefined : `it was made to be used by a mechanism, and ${foreign.lacking}`
 }
 
 /** A composed retail MAC key whose K1|K1|K1 is not there, perhaps because the token refused it: its profile is out of use, not the service. */

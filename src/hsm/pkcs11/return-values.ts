@@ -5,6 +5,7 @@ import { ServiceError, type ErrorCode } from '../../errors.ts'
 export const CKR = {
   HOST_MEMORY: 0x02,
   ARGUMENTS_BAD: 0x07,
+  ATTRIBUTE_SENSITIVE: 0x11,
   ATTRIBUTE_TYPE_INVALID: 0x12,
   DEVICE_ERROR: 0x30,
   DEVICE_MEMORY: 0x31,

@@ -307,7 +307,7 @@ describe('the processes', () => {
       `${out}.rejects`,
       `${out}.migration.json`,
       `${out}.migration.json.new`,
-      expect.stringMatching(/\/hsm-pin\.refused$/),
+      expect.stringMatching(/\/hsm-pin\.[\w-]+\.refused$/),
       expect.stringMatching(/\/pinbridge-\*$/),
     ])
     expect(flags(running.pid)).not.toContain('--allow-addons')

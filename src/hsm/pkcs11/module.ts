@@ -2,7 +2,7 @@
 import graphene, { type Module, type Session, type Slot } from 'graphene-pk11'
 import pkcs11, { type Handle, type PKCS11 } from 'pkcs11js'
 import { HsmStartError } from '../hsm.ts'
-import { CKR, ckrOf, nameOf } from './return-values.ts'
+import { CKR, ckrOf, isSick, nameOf } from './return-values.ts'
 
 /** CKS_RW_USER_FUNCTIONS, which the binding does not export: a session that may write and is logged in. */
 const RW_USER_FUNCTIONS = 3
@@ -40,11 +40,7 @@ export function loadModule(path: string, libraryParameters?: string): { lib: PKC
   try {
     lib.load(path)
     const module = new graphene.Module(lib)
-    module.initialize({
-      flags: pkcs11.CKF_OS_LOCKING_OK,
-      // The binding drops the last character.
-      ...(libraryParameters !== undefined && { libraryParameters: `${libraryParameters} ` }),
-    })
+    initialise(module, libraryParameters)
     return { lib, module }
   } catch (error) {
     if (ckrOf(error) !== undefined) {
@@ -53,6 +49,19 @@ export function loadModule(path: string, libraryParameters?: string): { lib: PKC
     throw new HsmStartError('module-unusable', [
       `hsm.module: the PKCS#11 module could not be loaded (${nameOf(error)})`,
     ])
+  }
+}
+
+function initialise(module: Module, libraryParameters: string | undefined): void {
+  try {
+    module.initialize({
+      flags: pkcs11.CKF_OS_LOCKING_OK,
+      // The binding drops the last character.
+      ...(libraryParameters !== undefined && { libraryParameters: `${libraryParameters} ` }),
+    })
+  } catch (error) {
+    // It is not ended after a refused PIN.
+    if (ckrOf(error) !== CKR.CRYPTOKI_ALREADY_INITIALIZED) throw error
   }
 }
 
@@ -89,7 +98,7 @@ export function openToken(address: TokenAddress, pin: string): Token {
       throw new HsmStartError('pin-tries-low', ['hsm.pinFile: the token is locked, or one wrong PIN away from it'])
     }
     if ((flags & pkcs11.CKF_USER_PIN_TO_BE_CHANGED) !== 0) {
-      throw new HsmStartError('pin-refused', [
+      throw new HsmStartError('pin-tries-low', [
         'hsm.pinFile: the token wants its user PIN changed before it is used (CKF_USER_PIN_TO_BE_CHANGED)',
       ])
     }
@@ -107,11 +116,15 @@ export function openToken(address: TokenAddress, pin: string): Token {
       },
     }
   } catch (error) {
-    quietly(() => module.finalize())
+    // A refusal has to be told whatever the module does at its end, or the PIN is tried again.
+    if (!(error instanceof HsmStartError && error.reason === 'pin-refused')) quietly(() => module.finalize())
     if (error instanceof HsmStartError) throw error
     throw new HsmStartError('token-absent', [`hsm: the token could not be opened (${nameOf(error)})`])
   }
 }
+
+/** What says nothing of the PIN: a token that is sick, gone or full, that is being made, or SoftHSM's when several start at once. */
+const NO_REFUSAL: readonly number[] = [CKR.GENERAL_ERROR, CKR.FUNCTION_FAILED, CKR.USER_PIN_NOT_INITIALIZED]
 
 function login(lib: PKCS11, session: Handle, pin: string): void {
   try {
@@ -119,15 +132,9 @@ function login(lib: PKCS11, session: Handle, pin: string): void {
   } catch (error) {
     const ckr = ckrOf(error)
     if (ckr === CKR.USER_ALREADY_LOGGED_IN) return
-    if (ckr === CKR.USER_PIN_NOT_INITIALIZED) {
-      throw new HsmStartError('pin-refused', [
-        'hsm.pinFile: the token has no user PIN yet (CKR_USER_PIN_NOT_INITIALIZED)',
-      ])
-    }
-    if (ckr !== undefined && ckr >= CKR.PIN_INCORRECT && ckr <= CKR.PIN_LOCKED) {
-      throw new HsmStartError('pin-refused', [`hsm.pinFile: the token refused the PIN (${nameOf(error)})`])
-    }
-    throw error
+    if (ckr === undefined || isSick(ckr) || NO_REFUSAL.includes(ckr)) throw error
+    // Whatever else a token says, a vendor's own word too, may be its word for a wrong PIN.
+    throw new HsmStartError('pin-refused', [`hsm.pinFile: the token refused the PIN (${nameOf(error)})`])
   }
 }
 

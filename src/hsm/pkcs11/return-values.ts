@@ -4,6 +4,8 @@ import { ServiceError, type ErrorCode } from '../../errors.ts'
 /** PKCS#11 v2.40 return values that decide something here. */
 export const CKR = {
   HOST_MEMORY: 0x02,
+  GENERAL_ERROR: 0x05,
+  FUNCTION_FAILED: 0x06,
   ARGUMENTS_BAD: 0x07,
   ATTRIBUTE_SENSITIVE: 0x11,
   ATTRIBUTE_TYPE_INVALID: 0x12,
@@ -15,11 +17,6 @@ export const CKR = {
   MECHANISM_INVALID: 0x70,
   MECHANISM_PARAM_INVALID: 0x71,
   OBJECT_HANDLE_INVALID: 0x82,
-  PIN_INCORRECT: 0xa0,
-  PIN_INVALID: 0xa1,
-  PIN_LEN_RANGE: 0xa2,
-  PIN_EXPIRED: 0xa3,
-  PIN_LOCKED: 0xa4,
   SESSION_CLOSED: 0xb0,
   SESSION_COUNT: 0xb1,
   SESSION_HANDLE_INVALID: 0xb3,
@@ -31,6 +28,7 @@ export const CKR = {
   USER_NOT_LOGGED_IN: 0x101,
   USER_PIN_NOT_INITIALIZED: 0x102,
   CRYPTOKI_NOT_INITIALIZED: 0x190,
+  CRYPTOKI_ALREADY_INITIALIZED: 0x191,
 } as const
 
 /** What only a token gives that is sick, gone or full, whatever the data were. */
@@ -51,6 +49,11 @@ const SICK = new Map<number, ErrorCode>([
   [CKR.USER_NOT_LOGGED_IN, 'ERR_HSM_UNAVAILABLE'],
   [CKR.CRYPTOKI_NOT_INITIALIZED, 'ERR_HSM_UNAVAILABLE'],
 ])
+
+/** Whether only a token that is sick, gone or full gives this. */
+export function isSick(ckr: number): boolean {
+  return SICK.has(ckr)
+}
 
 /** What says that the token does not have what was asked for; SoftHSM's word for OAEP with SHA-256 is CKR_ARGUMENTS_BAD. */
 const LACKING: ReadonlyMap<number, string> = new Map([

@@ -53,11 +53,15 @@ export class MessageSizes {
     return lane === undefined ? 1 : (this.#sizes.get(lane.name) ?? lane.firstItems)
   }
 
-  /** Such a message took so long: a slow one makes the next ones smaller, a quick and full one lets them grow. */
+  /**
+   * Such a message took so long: a slow one makes the next ones smaller, a quick and full one lets them grow. None is made
+   * smaller than the first, because a message may be slow for what the vault holds besides, whatever its size.
+   */
   learn(lane: Lane | undefined, items: number, tookMs: number): void {
     if (lane === undefined) return
     const size = this.of(lane)
-    if (tookMs > this.#goodMs) this.#set(lane, (items * this.#goodMs) / tookMs)
+    if (tookMs > this.#goodMs)
+      this.#set(lane, Math.max(Math.min(size, lane.firstItems), (items * this.#goodMs) / tookMs))
     else if (tookMs < this.#goodMs / 2 && items > size / 2) this.#set(lane, size * 2)
   }
 

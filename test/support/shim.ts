@@ -28,6 +28,7 @@ const KINDS = [
   'close-sessions',
   'log-out',
   'destroy-key',
+  'leak',
   'flip',
   'constant',
   'shorten',
@@ -44,7 +45,7 @@ export type Pkcs11Function = `C_${string}` | '*'
 export interface Fault {
   readonly function: Pkcs11Function
   readonly kind: Kind
-  /** `delay`: microseconds; `return`: the CKR; `flip`: the byte, below 0 from the end; `constant`: the byte; `shorten`: bytes. */
+  /** `delay`: microseconds; `return`: the CKR; `leak`: bytes; `flip`: the byte, below 0 from the end; `constant`: the byte; `shorten`: bytes. */
   readonly value?: number
   /** Befalls this process alone. */
   readonly process?: number

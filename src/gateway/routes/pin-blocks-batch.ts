@@ -91,6 +91,8 @@ export async function pinBlockBatchRoutes(app: ApiInstance, { bridge, guardedBat
           authorise(request, { operation: 'pin-blocks/translate-seccos', ...needs })
         }
         authorise(request, { operation: 'pin-blocks/translate-batch', ...needs })
+        // A slow HSM may take longer for it than a socket may be silent; each of its messages has a deadline all the same.
+        request.raw.socket.setTimeout(0)
         const blocks = { items: batch.items, packed: batch.packed() }
         const { answer, verdicts } = await guardedBatch(request, reply, { from, to, ...blocks }, () =>
           bridge.call('translatePinBlocks', { from, to, ...blocks }),

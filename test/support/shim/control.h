@@ -21,6 +21,7 @@ enum kind {
   CLOSE_SESSIONS, /* of the session's slot, all of this process */
   LOG_OUT,
   DESTROY_KEY, /* the object that the call names */
+  LEAK,        /* value: how many bytes of memory, which nobody frees */
   /* after a real call that went well, in its output */
   FLIP,     /* value: which byte has its lowest bit flipped; below 0, counted from the end */
   CONSTANT, /* value: every byte */

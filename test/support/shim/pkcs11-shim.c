@@ -73,6 +73,12 @@ static void destroy(CK_ULONG session, CK_ULONG key) {
   real->C_CloseSession(own);
 }
 
+/* Written to, because memory that nobody touches is not there. */
+static void leak(size_t bytes) {
+  void *volatile lost = malloc(bytes);
+  if (lost != NULL) memset(lost, 0xA5, bytes);
+}
+
 static void crash(void) {
   volatile int *volatile nowhere = NULL;
   *nowhere = 1;
@@ -91,6 +97,7 @@ static CK_RV before(enum function function, CK_ULONG session, CK_ULONG key) {
     if (kind == CLOSE_SESSIONS) real->C_CloseAllSessions(slot_of(session));
     if (kind == LOG_OUT) real->C_Logout(session);
     if (kind == DESTROY_KEY) destroy(session, key);
+    if (kind == LEAK) leak((size_t)rule->value);
   }
   return CKR_OK;
 }

@@ -73,7 +73,7 @@ describe('the size of a message', () => {
     expect(sizes.of(lane)).toBe(10_000)
   })
 
-  it.each([1, 10, 100])('settles where a message takes a quarter of the time at most, at %i ms an item', (itemMs) => {
+  it.each([0.5, 2, 10])('settles where a message takes a quarter of the time at most, at %f ms an item', (itemMs) => {
     const sizes = new MessageSizes(4000)
     for (let n = 0; n < 20; n++) {
       const items = sizes.of(lane)
@@ -83,11 +83,21 @@ describe('the size of a message', () => {
     expect(sizes.of(lane) * itemMs).toBeGreaterThanOrEqual(500)
   })
 
-  it('is one item and no less, however slow', () => {
+  it('follows an HSM that becomes slow', () => {
     const sizes = new MessageSizes(4000)
-    sizes.learn(lane, 1, 3900)
-    sizes.learn(lane, 1, 3900)
-    expect(sizes.of(lane)).toBe(1)
+    for (let n = 0; n < 20; n++) sizes.learn(lane, sizes.of(lane), 1)
+    expect(sizes.of(lane)).toBe(10_000)
+    sizes.learn(lane, 3000, 3000)
+    expect(sizes.of(lane)).toBe(1000)
+  })
+
+  it('is no smaller than the first, however slow, as long as messages are answered in time', () => {
+    const sizes = new MessageSizes(4000)
+    for (let n = 0; n < 20; n++) sizes.learn(lane, sizes.of(lane), 3900)
+    expect(sizes.of(lane)).toBe(64)
+    sizes.giveUp(lane, 64)
+    for (let n = 0; n < 20; n++) sizes.learn(lane, sizes.of(lane), 3900)
+    expect(sizes.of(lane)).toBe(8)
   })
 
   it('is an eighth of one that was not answered in time', () => {
@@ -95,6 +105,8 @@ describe('the size of a message', () => {
     sizes.giveUp(lane, 64)
     expect(sizes.of(lane)).toBe(8)
     sizes.giveUp(lane, 8)
+    expect(sizes.of(lane)).toBe(1)
+    sizes.giveUp(lane, 1)
     expect(sizes.of(lane)).toBe(1)
     sizes.giveUp(lane, 10_000)
     expect(sizes.of(lane)).toBe(64)

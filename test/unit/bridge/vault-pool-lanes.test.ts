@@ -93,7 +93,7 @@ describe('translations of one pair of keys', () => {
   })
 
   it('never make a message of more than 10 000 blocks, and still go in order', async () => {
-    await open()
+    await open({ hsmMs: 20_000 })
     await warmUp()
     const { vault } = await busyVault()
     const waiting = [4000, 6000, 1, 9000, 2000, 10_000, 1, 1].map((items) => translation(items))

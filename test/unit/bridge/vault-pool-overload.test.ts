@@ -70,7 +70,7 @@ describe('more calls than the vaults can take', () => {
     const refused = outcomes.filter(({ code }) => code === 'ERR_HSM_BUSY')
     expect(answered.length + refused.length).toBe(outcomes.length)
     expect(Math.max(...answered.map(({ ms }) => ms))).toBeLessThan(HSM_MS)
-    expect(Math.max(...refused.map(({ ms }) => ms))).toBeLessThan(50)
+    expect(Math.max(...refused.map(({ ms }) => ms))).toBeLessThan(HSM_MS / 4)
     expect(new Set(refused.map(({ retryAfterS }) => retryAfterS))).toEqual(new Set([1]))
     expect(answered.length).toBeGreaterThan(0.5 * SECONDS * 200)
     expect(pool.queued).toBe(0)
@@ -117,7 +117,7 @@ describe('more calls than the vaults can take', () => {
     await sleep(500)
     const late = await observe(mac('late'))
     expect(late.code).toBe('ERR_HSM_BUSY')
-    expect(late.ms).toBeLessThan(50)
+    expect(late.ms).toBeLessThan(250)
     expect((await Promise.all(held)).map(({ code }) => code)).toEqual(Array(12).fill('ERR_HSM_UNAVAILABLE'))
   })
 })
@@ -142,14 +142,14 @@ describe('a call whose time in the queue is up', () => {
   })
 
   it('is not up for a long translation as long as parts of it are answered', async () => {
-    await open({ hsmMs: 300, inFlightPerVault: 1 })
+    await open({ hsmMs: 8000, inFlightPerVault: 1 })
     const vault = await harness.serve(1)
     const body = translation(64 * 4)
     const asked = translate(body)
-    // Quick enough to be no reason for smaller parts, by the real clock; by the pool's clock, 250 ms each.
+    // Quick enough to be no reason for smaller parts, by the real clock; by the pool's clock, 7 s each.
     for (let n = 1; n <= 3; n++) {
       await received(vault, n)
-      vi.advanceTimersByTime(250)
+      vi.advanceTimersByTime(7000)
       answer(vault.received.at(-1)!, vault)
     }
     expect(await asked).toEqual(answerTo(body))
@@ -170,12 +170,13 @@ describe('among several vaults', () => {
   })
 
   it('one that has fallen silent is given next to nothing, though it holds less than the others', async () => {
-    await open({ hsmMs: 3000 })
+    await open({ hsmMs: 5000, inFlightPerVault: 64 })
     let hangs = false
     const hung = await harness.serve(1, (message, vault) => {
       if (!hangs) serveAll(message, vault)
     })
-    await harness.serve(2, (message, vault) => void sleep(2).then(() => serveAll(message, vault)))
+    // It has a dozen before it all the time.
+    await harness.serve(2, (message, vault) => void sleep(25).then(() => serveAll(message, vault)))
     for (let n = 0; n < 20; n++) await mac('pace')
     hangs = true
     const before = hung.received.length

@@ -1,11 +1,10 @@
-import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { DevelopmentSetUp } from '../../../src/cli/development/set-up.ts'
 import { makeSetUp, startService, temporaryFolder } from '../../support/service.ts'
 import { childrenOf, launch, recordsOf, until } from './processes.ts'
-import { startTraffic, tally, translations } from './traffic.ts'
 
 let folder: ReturnType<typeof temporaryFolder>
 let setUp: DevelopmentSetUp
@@ -20,52 +19,6 @@ afterEach(() => folder.dispose())
 
 const startsIn = (output: string) =>
   recordsOf(output).filter(({ msg }) => msg === 'HSM open' || msg === 'the HSM cannot be used').length
-
-describe('a token whose folder is gone', () => {
-  it('gives 503 and no storm of starts, and the service comes back by itself when the folder does', async () => {
-    const service = await startService(setUp)
-    try {
-      const token = join(dirname(setUp.config), 'token')
-      const traffic = startTraffic(service, translations(service), { concurrency: 4 })
-      await sleep(300)
-      const startsBefore = startsIn(service.output())
-      const goneAt = performance.now()
-      renameSync(token, `${token}.away`)
-      await until('readyz 503', async () => (await service.manage('/readyz')).status === 503)
-      const AWAY_MS = 3000
-      await sleep(AWAY_MS)
-      expect((await service.manage('/readyz')).status).toBe(503)
-      expect((await service.manage('/healthz')).status).toBe(200)
-      const startsMeanwhile = startsIn(service.output()) - startsBefore
-      const awayMs = performance.now() - goneAt
-      renameSync(`${token}.away`, token)
-      const { ms } = await until(
-        'two ready vaults',
-        async () => (await service.manage('/readyz')).json.vaults.length === 2,
-      )
-      const backAt = performance.now()
-      await sleep(300)
-      const outcomes = await traffic.stop()
-      console.log(
-        `token away for ${Math.round(awayMs)} ms: ${startsMeanwhile} vault starts; two ready vaults ${Math.round(ms)} ms after it was back;`,
-        tally(outcomes),
-      )
-      // Doubling from 100 ms, there is no room for more.
-      expect(startsMeanwhile).toBeGreaterThan(0)
-      expect(startsMeanwhile).toBeLessThanOrEqual(9)
-      expect(ms).toBeLessThan(10_000)
-      expect(
-        Object.keys(tally(outcomes)).filter((name) => name !== '200' && name !== '503 ERR_HSM_UNAVAILABLE'),
-      ).toEqual([])
-      expect(outcomes.filter(({ status, retryAfter }) => status === 503 && retryAfter === undefined)).toEqual([])
-      const late = outcomes.filter(({ startedAt }) => startedAt > backAt)
-      expect(tally(late)).toEqual({ 200: late.length })
-      expect(childrenOf(service.ready.pid).gateways).toEqual([service.ready.gateway])
-    } finally {
-      await service.stop()
-    }
-  })
-})
 
 describe('a wrong HSM PIN', () => {
   const refusals = (log: any[]) => log.filter(({ reason }) => reason === 'pin-refused')

@@ -88,13 +88,22 @@ export async function checkKey(
     if (key.purpose === 'jwe-decrypt') return publicKey !== undefined && (await opensOwnJwe(hsm, key, publicKey))
     const expected = decodeHex(key.check ?? '')
     if (expected === undefined || expected.length === 0) return false
-    if (profile !== undefined) return await hsm.verifyMac(key, profile.algorithm, CHECK_MESSAGE, expected)
+    if (profile !== undefined) return await verifiesKnownMac(hsm, key, profile, expected)
     const answer = decodeHex((await computeCheck(hsm, key, profile)) ?? '')
     return answer !== undefined && equalConstantTime(answer, expected)
   } catch {
     // Whatever it was, the key did not give its known answer.
     return false
   }
+}
+
+/** A key that only verifies must also refuse a wrong MAC: one that says yes to anything would let every forgery through. */
+async function verifiesKnownMac(hsm: Hsm, key: KeyEntry, profile: Profile, known: Buffer): Promise<boolean> {
+  if (!(await hsm.verifyMac(key, profile.algorithm, CHECK_MESSAGE, known))) return false
+  if (key.use?.includes('generate')) return true
+  const wrong = Buffer.from(known)
+  wrong[0]! ^= 1
+  return !(await hsm.verifyMac(key, profile.algorithm, CHECK_MESSAGE, wrong))
 }
 
 /** What is wrong with a JWE that must not open. */

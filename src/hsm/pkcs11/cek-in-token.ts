@@ -55,9 +55,14 @@ export async function openUnwrapped(
       return undefined
     }
   }
-  return await calls.withObject(session, unwrap, (cek) => {
-    const usable = cek !== undefined && isWhole(calls, session, cek) ? cek : spare
-    return decipher(calls, session, usable, content, secrets)
+  return await calls.withObject(session, unwrap, async (cek) => {
+    const isUsable = isWhole(calls, session, cek ?? spare) && cek !== undefined
+    try {
+      return await decipher(calls, session, isUsable ? cek : spare, content, secrets)
+    } finally {
+      // As many calls as where there is a CEK to destroy: at a distance each is time that tells the two apart.
+      if (cek === undefined) calls.lib.C_GetSessionInfo(session)
+    }
   })
 }
 

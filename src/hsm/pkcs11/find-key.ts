@@ -7,7 +7,7 @@ import type { KeyObject } from './block-cipher.ts'
 import type { KeyShape } from './key-shapes.ts'
 import { cipherOf } from './mechanisms.ts'
 import type { OriginMark } from './origin-marks.ts'
-import { expectedFlags, keyType, objectId, objectLabel, SECRET_KEY_ONLY, type ObjectRole } from './templates.ts'
+import { expectedFlags, keyType, objectId, objectLabel, type ObjectRole } from './templates.ts'
 
 /** The found objects of a key, or the sentences that say why it cannot be used, and which of its objects are not there. */
 export type Found =
@@ -35,7 +35,7 @@ export function findKey(lib: PKCS11, session: Session, key: KeyEntry, expected: 
       continue
     }
     const handle = handles[0]!
-    const flags = expectedFlags(usage).filter(([type]) => role !== 'private' || !SECRET_KEY_ONLY.includes(type))
+    const flags = expectedFlags(role, usage)
     const read = readAttributes(lib, session.handle, handle, [
       pkcs11.CKA_LABEL,
       pkcs11.CKA_KEY_TYPE,

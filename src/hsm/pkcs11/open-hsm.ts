@@ -76,7 +76,7 @@ export async function openHsm(settings: HsmSettings, pin: string): Promise<OpenH
     }
     if (settings.allKeysNeeded) expectAll(unavailable)
     const { catalogue } = settings
-    const measured = await chooseModes(adapter, [...objects.keys()], publicKeys)
+    const measured = await chooseModes(adapter, [...objects.keys()], publicKeys, (key) => catalogue.profileOf(key))
     const failed = await answerProblems(token, calls, can, adapter, { objects, publicKeys, catalogue })
     if (failed.length > 0) throw new HsmStartError('self-test-failed', failed)
     const givesKnownAnswer = (key: KeyEntry): Promise<boolean> =>

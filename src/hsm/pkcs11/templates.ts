@@ -43,9 +43,12 @@ export function keyType(algorithm: KeyEntry['algorithm'], role: ObjectRole): num
   return role === 'retail-mac' || role === 'retail-cbc' ? pkcs11.CKK_DES3 : KEY_TYPES[algorithm]
 }
 
+/** Attributes that a private key object has no place for. */
+const SECRET_KEY_ONLY: readonly number[] = [pkcs11.CKA_ENCRYPT, pkcs11.CKA_VERIFY, pkcs11.CKA_WRAP]
+
 /** The attributes that every secret or private key must read back as, whoever made it. */
-export function expectedFlags(usage: Usage): [attribute: number, name: string, value: boolean][] {
-  return [
+export function expectedFlags(role: ObjectRole, usage: Usage): [attribute: number, name: string, value: boolean][] {
+  const flags: [attribute: number, name: string, value: boolean][] = [
     [pkcs11.CKA_TOKEN, 'CKA_TOKEN', true], // kept in the token, not in a session
     [pkcs11.CKA_PRIVATE, 'CKA_PRIVATE', true], // no use before login
     [pkcs11.CKA_MODIFIABLE, 'CKA_MODIFIABLE', false], // its label and its uses cannot be changed later
@@ -59,10 +62,11 @@ export function expectedFlags(usage: Usage): [attribute: number, name: string, v
     [pkcs11.CKA_WRAP, 'CKA_WRAP', false], // a PIN key never carries other keys out
     [pkcs11.CKA_UNWRAP, 'CKA_UNWRAP', usage.unwrap ?? false], // nor in, but for the CEK of a JWE
   ]
+  if (role !== 'private') return flags
+  const ofPrivateKeys = flags.filter(([type]) => !SECRET_KEY_ONLY.includes(type))
+  // Raw RSA by another name.
+  return [...ofPrivateKeys, [pkcs11.CKA_SIGN_RECOVER, 'CKA_SIGN_RECOVER', false]]
 }
-
-/** Attributes that a private key object has no place for. */
-export const SECRET_KEY_ONLY: readonly number[] = [pkcs11.CKA_ENCRYPT, pkcs11.CKA_VERIFY, pkcs11.CKA_WRAP]
 
 /** What names an object of a key. */
 function named(key: KeyEntry, role: ObjectRole, environment: 'development' | 'production'): Template {
@@ -79,7 +83,7 @@ export function storedKeyTemplate(
   usage: Usage,
   environment: 'development' | 'production',
 ): Template {
-  const flags = expectedFlags(usage).filter(([type]) => role !== 'private' || !SECRET_KEY_ONLY.includes(type))
+  const flags = expectedFlags(role, usage)
   return [...named(key, role, environment), ...flags.map(([type, , value]) => ({ type, value }))]
 }
 

@@ -6,6 +6,7 @@ import { EX_USAGE } from '../migration/migration-error.ts'
 import { filesOf, type MigrateOptions } from '../migration/options.ts'
 import type { Named } from '../migration/parameters.ts'
 import { recordPath, temporaryRecordPath } from '../migration/record.ts'
+import { pinOwnersIn } from '../config/pin-owners.ts'
 import { refusalPath } from '../pin-file.ts'
 import { HEAP_FLAGS } from '../supervisor/spawn.ts'
 import { CommandError } from './command-error.ts'
@@ -64,16 +65,15 @@ async function run(line: CommandLine): Promise<void> {
     : options.isDryRun || options.rejects === undefined
       ? []
       : [options.rejects]
-  const { loadConfig } = await import('../config/config.ts')
-  const config = loadConfig(line.config)
-  const refusals = config.hsm.tokens.map(refusalPath)
+  const refusals = pinOwnersIn(line.config).map(refusalPath)
   confine([...written, ...refusals, join(tmpdir(), 'pinbridge-*')], HEAP_FLAGS)
   // Loaded here, because this process begins anew when it is confined.
-  const [{ migrate }, { summaryText }] = await Promise.all([
+  const [{ loadConfig }, { migrate }, { summaryText }] = await Promise.all([
+    import('../config/config.ts'),
     import('../migration/migrate.ts'),
     import('../migration/summary.ts'),
   ])
-  const { exitCode, summary, sentences } = await migrate(config, options)
+  const { exitCode, summary, sentences } = await migrate(loadConfig(line.config), options)
   for (const sentence of sentences) process.stderr.write(`${sentence}\n`)
   if (summary) {
     const text = line.json ? `${JSON.stringify(summary)}\n` : summaryText(summary)

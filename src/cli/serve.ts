@@ -1,6 +1,7 @@
 /** `pinbridge serve`: runs the service until it is told to stop. */
 import { tmpdir } from 'node:os'
 import { Command, InvalidArgumentError } from 'commander'
+import { pinOwnersIn } from '../config/pin-owners.ts'
 import { refusalPath } from '../pin-file.ts'
 import { confine } from './confine.ts'
 
@@ -23,17 +24,17 @@ export function serveCommand(): Command {
 }
 
 async function serve(options: ServeOptions): Promise<void> {
-  const { loadConfig } = await import('../config/config.ts')
+  confine([tmpdir(), ...pinOwnersIn(options.config).map(refusalPath)])
+  // Loaded here, because this process begins anew when it is confined.
+  const [{ loadConfig }, { createLog }, { Supervisor }] = await Promise.all([
+    import('../config/config.ts'),
+    import('../log.ts'),
+    import('../supervisor/supervisor.ts'),
+  ])
   const config = loadConfig(options.config, {
     ...(options.port !== undefined && { port: options.port }),
     ...(options.managementPort !== undefined && { managementPort: options.managementPort }),
   })
-  confine([tmpdir(), ...config.hsm.tokens.map(refusalPath)])
-  // Loaded here, because this process begins anew when it is confined.
-  const [{ createLog }, { Supervisor }] = await Promise.all([
-    import('../log.ts'),
-    import('../supervisor/supervisor.ts'),
-  ])
   const log = createLog('supervisor', config.logLevel)
   if (config.environment === 'development') {
     log.warn('DEVELOPMENT: keys with known values, for tests only; never give this service a real PIN')

@@ -1,6 +1,17 @@
 /** The short form of `hsm`: one token may stand in it directly, and is read as a list of one. */
 import type { Place } from './problems.ts'
-import { Token } from './schema.ts'
+
+/** The members of the schema's Token, written out: this is read before the schema, which takes long to load. */
+export const TOKEN_MEMBERS: readonly string[] = [
+  'name',
+  'module',
+  'tokenLabel',
+  'pinFile',
+  'environment',
+  'libraryParameters',
+  'retailMacMechanism',
+  'sessions',
+]
 
 /** Nobody has to name a token that is the only one. */
 export const NAME_OF_THE_ONLY_ONE = 'token'
@@ -18,7 +29,7 @@ export function listTokens(data: Record<string, unknown>): (place: Place) => Pla
   }
   if ('tokens' in hsm) return (place) => place
 
-  const isOfToken = ([member]: [string, unknown]): boolean => member in Token.properties
+  const isOfToken = ([member]: [string, unknown]): boolean => TOKEN_MEMBERS.includes(member)
   const members = Object.entries(hsm)
   const token = Object.fromEntries(members.filter(isOfToken))
   token['name'] ??= nameByLabel(token['tokenLabel']) ?? NAME_OF_THE_ONLY_ONE

@@ -21,7 +21,7 @@ import { Dice, makeTrouble, tallyOfEvents, type Trouble } from './chaos.ts'
 /** Ten minutes in all in the full form. */
 const SECONDS = process.env['PINBRIDGE_FULL']
   ? { two: 360, remote: 120, daemon: 120 }
-  : { two: 20, remote: 10, daemon: 10 }
+  : { two: 14, remote: 7, daemon: 7 }
 const SEED = Number(process.env['PINBRIDGE_SEED'] ?? randomInt(2 ** 31))
 const HSM_MS = 1500
 const CALLERS = 8

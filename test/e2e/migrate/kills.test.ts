@@ -7,7 +7,7 @@ import { makeSetUp, temporaryFolder } from '../../support/service.ts'
 import { isAlive } from '../processes/processes.ts'
 import { keyOf, makeBlocks, makeRows, runMigrate, startMigrate, vaultsOf } from './migration.ts'
 
-const KILLS = process.env['PINBRIDGE_FULL'] ? 300 : 50
+const KILLS = process.env['PINBRIDGE_FULL'] ? 300 : 25
 const ROWS = 300_000
 const folder = temporaryFolder()
 let setUp: DevelopmentSetUp

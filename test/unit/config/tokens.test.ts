@@ -2,6 +2,9 @@ import { join } from 'node:path'
 import { stringify } from 'yaml'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { loadConfig, vaultConfig } from '../../../src/config/config.ts'
+import { pinOwnersIn } from '../../../src/config/pin-owners.ts'
+import { TOKEN_MEMBERS } from '../../../src/config/one-token.ts'
+import { Token } from '../../../src/config/schema.ts'
 import { Site, validConfig, type Draft } from './valid-config.ts'
 
 let site: Site
@@ -83,5 +86,30 @@ describe('several tokens', () => {
     ['hsm: must be a set of members', [token()]],
   ])('are blamed each by its place: %s', (problem, hsm) => {
     expect(site.problemsAfter((config) => (config.hsm = hsm))).toEqual([problem])
+  })
+})
+
+describe('pinOwnersIn', () => {
+  it('gives what the loaded configuration says', () => {
+    for (const hsm of [
+      token(),
+      token({ name: 'left' }),
+      { tokens: [token(), token({ name: 'right', pinFile: 'pin' })] },
+    ]) {
+      const { tokens } = load(() => hsm).hsm
+      expect(pinOwnersIn(site.file)).toEqual(tokens.map(({ name, pinFile }) => ({ name, pinFile })))
+    }
+  })
+
+  it('gives nothing of a file that cannot be read, for the loading to complain', () => {
+    expect(pinOwnersIn(join(site.directory, 'none.yaml'))).toEqual([])
+    for (const text of ['', '[]', 'hsm: 7', 'hsm: { tokens: { } }', 'hsm: { tokens: [ 7 ] }', '{']) {
+      site.write('pinbridge.yaml', text)
+      expect(pinOwnersIn(site.file)).toEqual([])
+    }
+  })
+
+  it('knows every member of a token', () => {
+    expect([...TOKEN_MEMBERS].sort()).toEqual(Object.keys(Token.properties).sort())
   })
 })

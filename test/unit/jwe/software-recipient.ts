@@ -29,7 +29,9 @@ export class EcRecipient {
   }
 
   get privateJwk() {
-    return { ...this.jwk, d: this.#key.getPrivateKey('base64url').padStart(43, 'A') }
+    // node drops the leading zeros of d, and RFC 7518 section 6.2.2.1 wants all 32 bytes.
+    const d = Buffer.from(this.#key.getPrivateKey('hex').padStart(64, '0'), 'hex')
+    return { ...this.jwk, d: d.toString('base64url') }
   }
 
   deriveZ(point: Uint8Array): Buffer {

@@ -36,22 +36,22 @@ export function cmac(algorithm: BlockAlgorithm, key: Uint8Array, message: Uint8A
  * The blocks that CBC with a zero initialisation vector turns into a CMAC: the message, its last block padded and masked with a
  * subkey (SP 800-38B 6.2, steps 1 to 4).
  *
- * @param zeros - the encipherment of a block of zeros, from which both subkeys are made; not wiped here.
+ * @param encipheredZeros - the encipherment of a block of zeros, from which both subkeys are made; not wiped here.
  * @returns one block or more in `secrets`.
  */
 export function cmacBlocks(
   algorithm: BlockAlgorithm,
-  zeros: Buffer,
+  encipheredZeros: Buffer,
   message: Uint8Array,
   secrets: SecretScope,
 ): Buffer {
-  const blockBytes = zeros.length
+  const blockBytes = encipheredZeros.length
   const count = Math.max(1, Math.ceil(message.length / blockBytes))
   const blocks = secrets.take(count * blockBytes)
   blocks.set(message)
   const isComplete = message.length === blocks.length
   if (!isComplete) blocks[message.length] = 0x80
-  const subkey = doubleBlock(zeros, algorithm, secrets)
+  const subkey = doubleBlock(encipheredZeros, algorithm, secrets)
   const last = blocks.subarray(-blockBytes)
   xorInto(last, last, isComplete ? subkey : doubleBlock(subkey, algorithm, secrets))
   return blocks

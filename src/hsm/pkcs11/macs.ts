@@ -102,8 +102,8 @@ export class Macs {
   async #composedCmac(object: KeyObject, message: Buffer): Promise<Buffer> {
     using secrets = new SecretScope()
     const cipher = object.cipher!
-    const zeros = await this.#blocks.ecb(object, 'encipher', secrets.take(blockBytesOf(cipher)), secrets)
-    const mac = await this.#blocks.chain(object, cmacBlocks(cipher, zeros, message, secrets), secrets)
+    const encipheredZeros = await this.#blocks.ecb(object, 'encipher', secrets.take(blockBytesOf(cipher)), secrets)
+    const mac = await this.#blocks.chain(object, cmacBlocks(cipher, encipheredZeros, message, secrets), secrets)
     return Buffer.from(mac)
   }
 

@@ -21,9 +21,10 @@ const HSM_FAILURES: readonly ErrorCode[] = ['ERR_HSM_UNAVAILABLE', 'ERR_HSM_BUSY
 /**
  * Passes every call on and notes how long it took and how it ended.
  *
- * A call owns one session from its start to its end, and sessions go to those who wait in the order of their coming. So how
- * many are in use is how many calls are under way, and the clock of a call that has to wait starts when another ends: what is
- * counted is the HSM's time.
+ * A call owns one session at a time, and sessions go to those who wait in the order of their coming. So how many are in use is
+ * how many calls are under way, and the clock of a call that has to wait starts when another ends: what is counted is the HSM's
+ * time. It is near enough where a call takes several sessions one after the other, as a composed CMAC and a confirmed refusal do;
+ * health checks are not counted.
  */
 export class MeasuredHsm implements Hsm {
   readonly #hsm: Hsm

@@ -87,7 +87,8 @@ export function findSlot(module: Module, tokenLabel: string): Slot {
  * Opens the token and logs in, once: a wrong PIN is never tried again from here.
  *
  * @param pin - the user PIN; the binding takes text only, so that this one secret is a string while it is used.
- * @throws HsmStartError; `pin-tries-low` without a login attempt when the token says that the next wrong one locks it.
+ * @throws HsmStartError; `pin-tries-low` without a login attempt when the token says that the next wrong one locks it, or that
+ * its PIN has to be changed first; `pin-refused` with the module left as it is, for its owner to tell it and end.
  */
 export function openToken(address: TokenAddress, pin: string): Token {
   const { lib, module } = loadModule(address.module, address.libraryParameters)

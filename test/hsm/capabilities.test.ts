@@ -116,6 +116,43 @@ describe.each(TOKEN_KINDS)('on %s the self-test', (kind) => {
   })
 })
 
+describe('a CEK that NSS keeps', () => {
+  const CALLED = [
+    'C_UnwrapKey',
+    'C_GetAttributeValue',
+    'C_DecryptInit',
+    'C_Decrypt',
+    'C_DestroyObject',
+    'C_GetSessionInfo',
+  ]
+
+  it('takes as many calls where it does not unwrap, or is short, as where the tag is wrong', async () => {
+    const folder = temporaryFolder()
+    const shim = new Shim(folder.path)
+    const made = await make('nss', shim)
+    const open = await made.open()
+    try {
+      expect(open.choices['oaep256']).toBe('kept')
+      const key = open.keys.find(({ id }) => id === 'jwe-rsa')!
+      const count = () => CALLED.reduce((calls, name) => calls + shim.calls(name as 'C_Decrypt'), 0)
+      const calls: number[] = []
+      for (const fault of ['tag', 'wrapping', 'short-cek'] as const) {
+        const before = count()
+        // The adapter itself: the known answer that confirms a refusal is the same for each.
+        expect(await opensOwnJwe(open.adapter, key, open.publicKeys.get(key)!, fault)).toBe(false)
+        calls.push(count() - before)
+      }
+      expect(calls[0]).toBeGreaterThan(4)
+      expect(calls).toEqual([calls[0], calls[0], calls[0]])
+    } finally {
+      open.close()
+      await made.dispose()
+      shim.close()
+      folder.dispose()
+    }
+  })
+})
+
 describe('with more or less than SoftHSM has', () => {
   const folder = temporaryFolder()
   const shim = new Shim(folder.path)

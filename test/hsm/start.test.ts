@@ -3,7 +3,9 @@ import pkcs11 from 'pkcs11js'
 import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vitest'
 import type { KeyEntry } from '../../src/config/schema.ts'
 import { KeyCatalogue } from '../../src/hsm/key-catalogue.ts'
+import { keyShapes } from '../../src/hsm/pkcs11/key-shapes.ts'
 import type { OpenHsm } from '../../src/hsm/pkcs11/open-hsm.ts'
+import { publicKeyTemplate, storedKeyTemplate } from '../../src/hsm/pkcs11/templates.ts'
 import { agreed } from '../support/oracles.ts'
 import { makeHsm, type Opened, type TestHsm } from '../support/hsm.ts'
 
@@ -126,6 +128,33 @@ describe('a token with a key', () => {
     ['that unwraps too', pkcs11.CKA_UNWRAP, true, 'CKA_UNWRAP must be false'],
   ] as const)('%s is refused by name', async ([, attribute, value, sentence], context) => {
     await expectProblems(makeWrongKey(context, attribute, value), sentence)
+  })
+
+  it('that is private and recovers what it signs is refused by name', async () => {
+    const key: KeyEntry = {
+      id: `made-${++made}`,
+      version: 1,
+      state: 'active',
+      purpose: 'jwe-decrypt',
+      algorithm: 'RSA-2048',
+      kcv: '0102030405',
+      d1Profile: 'd1',
+      alg: 'RSA-OAEP-256',
+      enc: 'A256GCM',
+      origin: 'imported',
+    }
+    const usage = keyShapes(key, undefined, can)[0]![0]!.usage
+    const privateTemplate = storedKeyTemplate(key, 'private', usage, 'development').map((attribute) =>
+      attribute.type === pkcs11.CKA_SIGN_RECOVER ? { ...attribute, value: true } : attribute,
+    )
+    hsm.spoil(({ lib, anchor }) => {
+      const mechanism = { mechanism: pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN }
+      lib.C_GenerateKeyPair(anchor.handle, mechanism, publicKeyTemplate(key, 'development'), privateTemplate)
+    })
+    const { reason, problems } = await hsm.refusal(also(key))
+    expect(reason).toBe('keys-unusable')
+    expect(problems).toContain(`key ${key.id}: CKA_SIGN_RECOVER must be false`)
+    expect(problems.filter((problem) => problem.includes('must be'))).toHaveLength(1)
   })
 
   it.each([

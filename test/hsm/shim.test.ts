@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { findSoftHsm } from '../../src/cli/development/make-token.ts'
 import { ORACLES } from '../support/oracles.ts'
 import { temporaryFolder } from '../support/service.ts'
-import { Shim, SHIM_RETAIL_MAC, shimModule, type Fault } from '../support/shim.ts'
+import { Shim, SHIM_RETAIL_MAC, type Fault } from '../support/shim.ts'
 
 const PIN = '40817263'
 const P256 = Buffer.from('06082a8648ce3d030107', 'hex')
@@ -32,7 +32,7 @@ describe('the shim before SoftHSM', () => {
     execFileSync('softhsm2-util', ['--init-token', '--free', '--label', 'shim', '--so-pin', PIN, '--pin', PIN])
     Object.assign(process.env, shim.environment(findSoftHsm()!))
     lib = new pkcs11.PKCS11()
-    lib.load(shimModule())
+    lib.load(shim.module)
     lib.C_Initialize({ flags: pkcs11.CKF_OS_LOCKING_OK })
     slot = lib.C_GetSlotList(true)[0]!
   })

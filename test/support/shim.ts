@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
   closeSync,
+  copyFileSync,
   existsSync,
   openSync,
   readdirSync,
@@ -75,8 +76,8 @@ const COUNTERS_AT = AT.rules + RULES * RULE_BYTES
 /** The vendor-defined mechanism of the shim's retail MAC: ISO 9797-1 algorithm 3, whole blocks in, 8 bytes out. */
 export const SHIM_RETAIL_MAC = 0x80000150
 
-/** The built module: gcc compiles it once, into a temporary folder named by the sources' content. */
-export function shimModule(): string {
+/** The built module: gcc compiles it once, into a temporary file named by the sources' content. */
+function builtModule(): string {
   const files = readdirSync(SOURCES).sort()
   const code = files.filter((name) => name.endsWith('.c'))
   const content = createHash('sha256')
@@ -95,9 +96,13 @@ export class Shim {
   readonly #file: string
   readonly #fd: number
   readonly #rules = new Set<number>()
+  /** This shim's own copy: a library that is loaded twice in a process is one, and stands before the module of the first. */
+  readonly module: string
 
-  /** @param folder - gets the control file; the one that makes it closes it. */
+  /** @param folder - gets the control file and the module; the one that makes it closes it. */
   constructor(folder: string) {
+    this.module = join(folder, 'pinbridge-shim.so')
+    copyFileSync(builtModule(), this.module)
     this.#file = join(folder, 'shim-control')
     this.#fd = openSync(this.#file, 'w+', 0o600)
     truncateSync(this.#file, COUNTERS_AT + COUNTERS * COUNTER_BYTES)
@@ -106,7 +111,7 @@ export class Shim {
   /** Puts the shim before the module of a token's configuration: `module` and `environment` are changed in place. */
   insert(token: { module: string; environment?: Record<string, string> }): void {
     token.environment = { ...token.environment, ...this.environment(token.module) }
-    token.module = shimModule()
+    token.module = this.module
   }
 
   /** What a process needs in its environment to load the shim before `module`. */

@@ -114,7 +114,8 @@ describe('the processes of a running service', () => {
       expect(flags[0]).toBe('--permission')
       const plain = flags.slice(0, -1).filter((flag) => !flag.startsWith('--allow-fs-read='))
       const hardening = ['--permission', '--no-warnings', '--disable-proto=delete', '--disable-sigusr1']
-      const own = pid === gateway ? ['--no-addons', '--max-semi-space-size=16'] : ['--initial-heap-size=128', '--allow-addons']
+      const own =
+        pid === gateway ? ['--no-addons', '--max-semi-space-size=16'] : ['--initial-heap-size=128', '--allow-addons']
       expect(plain).toEqual([...hardening, ...own])
       expect(flags.some((flag) => /^--allow-fs-read=(\*|\/)$/.test(flag))).toBe(false)
       expect(

@@ -33,11 +33,13 @@ export function decodeHexBytes(text: Uint8Array, target: Uint8Array): boolean {
   return (bad & 0x10) === 0
 }
 
-/** The value of an ASCII hex digit, or a number with bit 4 set. */
+/** The value of an ASCII hex digit, or a number with bit 4 set; no branch, because the digit is secret. */
 function hexDigit(ascii: number): number {
-  if (ascii >= 0x30 && ascii <= 0x39) return ascii - 0x30
-  const letter = ascii | 0x20
-  return letter >= 0x61 && letter <= 0x66 ? letter - 0x61 + 10 : 0x10
+  const digit = ascii - 0x30
+  const letter = (ascii | 0x20) - 0x61
+  const isDigit = ~((digit | (9 - digit)) >> 31)
+  const isLetter = ~((letter | (5 - letter)) >> 31)
+  return (digit & isDigit) | ((letter + 10) & isLetter) | (0x10 & ~(isDigit | isLetter))
 }
 
 /**
@@ -46,8 +48,8 @@ function hexDigit(ascii: number): number {
  * @param target - twice as long as `bytes`; wiped by its owner.
  */
 export function encodeHexBytes(bytes: Uint8Array, target: Uint8Array, hexCase: 'upper' | 'lower'): void {
-  const letterA = (hexCase === 'upper' ? 0x41 : 0x61) - 10
-  const digit = (nibble: number): number => nibble + (nibble < 10 ? 0x30 : letterA)
+  const toLetters = (hexCase === 'upper' ? 0x41 : 0x61) - 10 - 0x30
+  const digit = (nibble: number): number => nibble + 0x30 + (toLetters & ((9 - nibble) >> 31))
   for (let i = 0; i < bytes.length; i++) {
     target[2 * i] = digit(bytes[i]! >> 4)
     target[2 * i + 1] = digit(bytes[i]! & 0x0f)

@@ -1,5 +1,5 @@
 /**
- * The one strict JSON reader (RFC 8259), over bytes.
+ * The one strict JSON reader (RFC 8259), over bytes (M-16).
  *
  * It reads what JSON.parse reads, and refuses besides: invalid UTF-8 and a byte order mark, a member name that an object
  * repeats (however it is spelled), `__proto__` as a name, an escape for half a surrogate pair, and nesting beyond a limit.

@@ -32,7 +32,10 @@ export function parsePan(text: string): Pan | undefined {
 
 /** Packs 1–19 digits: the PANs of fewer than 12 that format 4 can bind are not of this contract, but of its layout. */
 export function packPan(digits: string): Pan {
-  return Buffer.from(digits.padStart(PAN_NIBBLES, '0'), 'hex') as Uint8Array as Pan
+  // Of its own, not from the pool that small buffers share: that keeps what it once held.
+  const pan = Buffer.alloc(PAN_BYTES)
+  pan.write(digits.padStart(PAN_NIBBLES, '0'), 'hex')
+  return pan as Uint8Array as Pan
 }
 
 /** The digits of a packed PAN. */

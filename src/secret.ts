@@ -1,5 +1,5 @@
 /**
- * Where secret bytes live: slices of a scope's own memory, wiped together when the scope ends.
+ * Where secret bytes live: slices of a scope's own memory, wiped together when the scope ends (M-4).
  *
  * A Buffer of 64 bytes or less starts on the V8 heap and is copied out when native code asks for its address, so that
  * fill(0) clears only the copy. Slices of an explicit ArrayBuffer are outside the heap from the start and have no copy.

@@ -1,6 +1,6 @@
 /**
  * Believes a "no" of the HSM only if the key gives its known answer after it: a sick token refuses good JWEs and good MACs as it
- * does bad ones, often with the same return value, and a caller who is told 422 or `false` does not try again.
+ * does bad ones, often with the same return value, and a caller who is told 422 or `false` does not try again (M-20).
  *
  * Every refusal is asked about, whatever its cause, so that the time it takes tells no cause from another.
  */

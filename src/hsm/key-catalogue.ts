@@ -9,6 +9,7 @@ import { ServiceError } from '../errors.ts'
 import { jwkThumbprint } from '../key-block/kcv.ts'
 import type { Profile, ProfileKind } from '../pin-change/profile.ts'
 import { HsmStartError, type PublicKey, type UnavailableKey } from './hsm.ts'
+import { macFormOf, type MacForm } from './mac-keys.ts'
 
 /** A PRW or MAC key together with its one profile. */
 export interface ProfiledKey {
@@ -67,6 +68,11 @@ export class KeyCatalogue {
     return key.profile === undefined ? undefined : this.#profiles.get(`${key.purpose}:${key.profile}`)
   }
 
+  /** How a key makes MACs; undefined for one that makes none. */
+  macFormOf(key: KeyEntry): MacForm | undefined {
+    return macFormOf(key, this.profileOf(key))
+  }
+
   /** The JWE key that a kid names, active or retiring; undefined if none. */
   jweKey(kid: string): KeyEntry | undefined {
     return this.#byKid.get(kid)
@@ -97,6 +103,23 @@ export class KeyCatalogue {
     this.expectAvailable(key)
     return { key, profile }
   }
+
+  /** The key of that id, if it seals the audit record. */
+  auditKey(id: string): KeyEntry {
+    return this.#ownKey((key) => key.purpose === 'audit-mac' && key.id === id)
+  }
+
+  /** The one key that the guessing limits' hash key is derived from. */
+  hashKey(): KeyEntry {
+    return this.#ownKey((key) => key.purpose === 'limit-hash')
+  }
+
+  #ownKey(isMeant: (key: KeyEntry) => boolean): KeyEntry {
+    const key = [...this.#active.values()].find(isMeant)
+    if (key === undefined) throw new ServiceError('ERR_KEY_USE_FORBIDDEN')
+    this.expectAvailable(key)
+    return key
+  }
 }
 
 /** The kid of a JWE key: the configured one, else its RFC 7638 thumbprint. */
@@ -104,9 +127,12 @@ export function kidOf(key: KeyEntry, publicKey: PublicKey): string {
   return key.kid ?? jwkThumbprint(publicKey)
 }
 
-/** Whether a key in this state serves: a retiring JWE key still opens, since its public half may be in use. */
-export function isUsable(key: Pick<KeyEntry, 'state' | 'purpose'>): boolean {
-  return key.state === 'active' || (key.state === 'retiring' && key.purpose === 'jwe-decrypt')
+/**
+ * Whether a key in this state serves: a retiring JWE key still opens, since its public half may be in use; a retiring audit-mac
+ * key makes no more seals, and those that it made are still verified.
+ */
+export function isUsable({ state, purpose }: Pick<KeyEntry, 'state' | 'purpose'>): boolean {
+  return state === 'active' || (state === 'retiring' && (purpose === 'jwe-decrypt' || purpose === 'audit-mac'))
 }
 
 /** How answers name a key. */

@@ -1,6 +1,6 @@
 /**
  * EME-OAEP decoding (RFC 8017 §7.1.2 step 3) with SHA-256, MGF1-SHA-256 and an empty label, for tokens that offer RSA
- * only as CKM_RSA_X_509.
+ * only as CKM_RSA_X_509 (M-10).
  *
  * Manger's attack (CRYPTO 2001) decrypts any ciphertext for whoever learns whether the first byte was zero. So nothing
  * here branches, indexes or returns early on a byte of EM: every check is OR-ed into one number, and the answer, the CEK

@@ -1,6 +1,6 @@
 /**
  * Known answers through each key's own permitted mechanism: run at start, by doctor, and as the measure of health,
- * because return values do not tell a sick token from a bad ciphertext.
+ * because return values do not tell a sick token from a bad ciphertext (M-20).
  */
 import {
   createCipheriv,
@@ -19,9 +19,9 @@ import { deriveCek, padSharedSecret } from '../jwe/concat-kdf.ts'
 import { sealContent } from '../jwe/content.ts'
 import { P256_CURVE } from '../jwe/ephemeral-key.ts'
 import { doubleBlock } from '../key-block/cmac.ts'
-import type { Profile } from '../pin-change/profile.ts'
 import { SecretScope } from '../secret.ts'
 import type { CekSource, EncipheredContent, Hsm, PublicKey } from './hsm.ts'
+import { macUsesOf, type MacForm } from './mac-keys.ts'
 
 /**
  * The message of a MAC key's known answer: 32 bytes of ASCII, which no profile can produce as a PRW or MAC message
@@ -37,17 +37,17 @@ function checkBytes(key: KeyEntry): number {
 /**
  * Computes the known answer that stands in the catalogue as `check`.
  *
- * A zone key that enciphers: the leftmost bytes of E_K(0…0); one that only deciphers: of D_K(0…0); a PRW or MAC key: its
- * MAC over a fixed message. A JWE key has none: it is checked against a key pair made on the spot.
+ * A zone key that enciphers: the leftmost bytes of E_K(0…0); one that only deciphers: of D_K(0…0); a key that makes
+ * MACs: its MAC over a fixed message. A JWE key has none: it is checked against a key pair made on the spot.
  *
  * @returns upper-case hex, or undefined where the key's use does not allow one to be computed (verify only).
  */
-export async function computeCheck(hsm: Hsm, key: KeyEntry, profile: Profile | undefined): Promise<string | undefined> {
+export async function computeCheck(hsm: Hsm, key: KeyEntry, form: MacForm | undefined): Promise<string | undefined> {
   using secrets = new SecretScope()
   if (key.purpose === 'jwe-decrypt') return undefined
-  if (profile !== undefined) {
-    if (!key.use?.includes('generate')) return undefined
-    return (await hsm.generateMac(key, profile.algorithm, CHECK_MESSAGE)).toString('hex').toUpperCase()
+  if (form !== undefined) {
+    if (!macUsesOf(key).includes('generate')) return undefined
+    return (await hsm.generateMac(key, form.algorithm, CHECK_MESSAGE)).toString('hex').toUpperCase()
   }
   const zeros = secrets.take(key.algorithm.startsWith('TDEA') ? 8 : 16)
   const answer =
@@ -61,14 +61,14 @@ export async function computeCheck(hsm: Hsm, key: KeyEntry, profile: Profile | u
  * @returns upper-case hex, or undefined for a key that only deciphers, only verifies, or makes TDEA MACs: its KCV was
  * recorded when it was made, and its known answer speaks for it.
  */
-export async function computeKcv(hsm: Hsm, key: KeyEntry, profile: Profile | undefined): Promise<string | undefined> {
+export async function computeKcv(hsm: Hsm, key: KeyEntry, form: MacForm | undefined): Promise<string | undefined> {
   using secrets = new SecretScope()
-  const enciphers = profile === undefined && key.purpose !== 'jwe-decrypt' && key.direction !== 'in'
-  if (key.algorithm.startsWith('TDEA')) return enciphers ? await computeCheck(hsm, key, profile) : undefined
+  const enciphers = form === undefined && key.purpose !== 'jwe-decrypt' && key.direction !== 'in'
+  if (key.algorithm.startsWith('TDEA')) return enciphers ? await computeCheck(hsm, key, form) : undefined
   const zeros = secrets.take(16)
   let mac: Buffer
-  if (profile?.algorithm === 'AES-CMAC' && key.use?.includes('generate')) {
-    mac = await hsm.generateMac(key, profile.algorithm, zeros)
+  if (form?.algorithm === 'AES-CMAC' && macUsesOf(key).includes('generate')) {
+    mac = await hsm.generateMac(key, form.algorithm, zeros)
   } else if (enciphers) {
     // CMAC of one zero block is E_K of the first subkey (NIST SP 800-38B 6.2), so that ECB is enough.
     const subkey = doubleBlock(secrets.adopt(await hsm.encipherBlocks(key, zeros)), 'AES', secrets)
@@ -81,15 +81,15 @@ export async function computeKcv(hsm: Hsm, key: KeyEntry, profile: Profile | und
 export async function checkKey(
   hsm: Hsm,
   key: KeyEntry,
-  profile: Profile | undefined,
+  form: MacForm | undefined,
   publicKey: PublicKey | undefined,
 ): Promise<boolean> {
   try {
     if (key.purpose === 'jwe-decrypt') return publicKey !== undefined && (await opensOwnJwe(hsm, key, publicKey))
     const expected = decodeHex(key.check ?? '')
     if (expected === undefined || expected.length === 0) return false
-    if (profile !== undefined) return await verifiesKnownMac(hsm, key, profile, expected)
-    const answer = decodeHex((await computeCheck(hsm, key, profile)) ?? '')
+    if (form !== undefined) return await verifiesKnownMac(hsm, key, form, expected)
+    const answer = decodeHex((await computeCheck(hsm, key, form)) ?? '')
     return answer !== undefined && equalConstantTime(answer, expected)
   } catch {
     // Whatever it was, the key did not give its known answer.
@@ -98,12 +98,12 @@ export async function checkKey(
 }
 
 /** A key that only verifies must also refuse a wrong MAC: one that says yes to anything would let every forgery through. */
-async function verifiesKnownMac(hsm: Hsm, key: KeyEntry, profile: Profile, known: Buffer): Promise<boolean> {
-  if (!(await hsm.verifyMac(key, profile.algorithm, CHECK_MESSAGE, known))) return false
-  if (key.use?.includes('generate')) return true
+async function verifiesKnownMac(hsm: Hsm, key: KeyEntry, form: MacForm, known: Buffer): Promise<boolean> {
+  if (!(await hsm.verifyMac(key, form.algorithm, CHECK_MESSAGE, known))) return false
+  if (macUsesOf(key).includes('generate')) return true
   const wrong = Buffer.from(known)
   wrong[0]! ^= 1
-  return !(await hsm.verifyMac(key, profile.algorithm, CHECK_MESSAGE, wrong))
+  return !(await hsm.verifyMac(key, form.algorithm, CHECK_MESSAGE, wrong))
 }
 
 /** What is wrong with a JWE that must not open. */

@@ -1,5 +1,5 @@
 /**
- * The PIN field that the formats of ISO 9564-1 share, 16 nibbles: `C | L | P×L | filler×(14−L)`.
+ * The PIN field that the formats of ISO 9564-1 share, 16 nibbles: `C | L | P×L | filler×(14−L)` (M-10).
  *
  * C is the control nibble and names the format, L the PIN length 4–12, P a digit 0–9. The formats differ in the filler.
  * In formats 0 and 3 the PAN field is added to it; in format 4 it is the first half of a field of 16 bytes.

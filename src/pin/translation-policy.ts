@@ -1,5 +1,5 @@
 /**
- * Which PIN block format may be translated into which: PCI PIN v3.1 requirement 3-3, and our rule for SECCOS.
+ * Which PIN block format may be translated into which: PCI PIN v3.1 requirement 3-3, and our rule for SECCOS (M-21).
  *
  * Formats 0, 3 and 4 bind the PIN to a PAN. They may become one another with the PAN unchanged (a translation carries
  * one PAN, so there is none to change it to), and never format 1, which binds nothing. Format 1 may become any of them

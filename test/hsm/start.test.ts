@@ -277,18 +277,19 @@ describe('the development keys', () => {
     open.close()
   })
 
-  it.for(['zpk-out', 'zpk-aes', 'seccos-pin', 'prw-aes', 'pin-mac-aes'])(
+  it.for(['zpk-out', 'zpk-aes', 'seccos-pin', 'prw-aes', 'pin-mac-aes', 'audit-mac', 'limit-hash'])(
     'are refused when the KCV of %s, which its use can compute, is another',
     async (id, context) => {
       hsm.needs(context, id)
       const { reason, problems } = await hsm.refusal(
-        edited(id, (key) => (key.kcv = id.endsWith('aes') ? '0102030405' : '010203')),
+        edited(id, (key) => (key.kcv = key.algorithm.startsWith('AES') ? '0102030405' : '010203')),
       )
       expect([reason, problems]).toEqual(['self-test-failed', [`key ${id}: its KCV is not the catalogue's`]])
     },
   )
 
-  it.for(['zpk-in', 'zpk-out', 'zpk-aes', 'seccos-pin', 'prw', 'pin-mac', 'prw-aes', 'pin-mac-aes'])(
+  const WITH_CHECKS = ['zpk-in', 'zpk-out', 'zpk-aes', 'seccos-pin', 'prw', 'pin-mac', 'prw-aes', 'pin-mac-aes']
+  it.for([...WITH_CHECKS, 'audit-mac', 'limit-hash'])(
     'are refused when the known answer of %s is another or missing',
     async (id, context) => {
       hsm.needs(context, id)

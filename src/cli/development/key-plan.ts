@@ -41,4 +41,6 @@ export const DEVELOPMENT_KEYS: readonly PlannedKey[] = [
   { id: 'pin-mac', purpose: 'pin-mac', use: BOTH_USES, algorithm: 'TDEA-128', profile: 'seccos-3des' },
   { id: 'prw-aes', purpose: 'prw', use: BOTH_USES, algorithm: 'AES-128', profile: 'dk-aes' },
   { id: 'pin-mac-aes', purpose: 'pin-mac', use: BOTH_USES, algorithm: 'AES-128', profile: 'dk-aes' },
+  { id: 'audit-mac', purpose: 'audit-mac', algorithm: 'AES-256' },
+  { id: 'limit-hash', purpose: 'limit-hash', algorithm: 'AES-256' },
 ]

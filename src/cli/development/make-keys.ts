@@ -7,10 +7,10 @@ import { countObjects, destroyObjects, isBeyondToken } from '../../hsm/pkcs11/ke
 import { KeyMaker } from '../../hsm/pkcs11/make-keys.ts'
 import { openToken, type Token, type TokenAddress } from '../../hsm/pkcs11/module.ts'
 import { nameOf } from '../../hsm/pkcs11/return-values.ts'
+import type { MacForm } from '../../hsm/mac-keys.ts'
 import { computeCheck } from '../../hsm/self-test.ts'
 import { publicKeyKcv, symmetricKcv } from '../../key-block/kcv.ts'
 import { isWeakTdeaKey, setOddParity } from '../../key-block/tdea-key.ts'
-import type { Profile } from '../../pin-change/profile.ts'
 import { SHIPPED_PROFILES } from '../../pin-change/shipped-profiles.ts'
 import { SecretScope } from '../../secret.ts'
 import { DEVELOPMENT_KEYS } from './key-plan.ts'
@@ -75,13 +75,13 @@ export async function makeKeys(address: TokenAddress, pin: string): Promise<Made
 
 /** Makes one key; what the token took of one that cannot serve is removed again. */
 async function makeKey(token: Token, maker: KeyMaker, planned: KeyEntry): Promise<DevelopmentKey | LeftOutKey> {
-  const profile = new KeyCatalogue([planned], SHIPPED_PROFILES).profileOf(planned)
-  const reason = maker.whyUnavailable(planned, profile)
+  const form = new KeyCatalogue([planned], SHIPPED_PROFILES).macFormOf(planned)
+  const reason = maker.whyUnavailable(planned, form)
   if (reason !== undefined) return { id: planned.id, reason }
   try {
-    const { entry, value } = await storeKey(maker, planned, profile)
+    const { entry, value } = await storeKey(maker, planned, form)
     const catalogue = new KeyCatalogue([entry], SHIPPED_PROFILES)
-    const check = await computeCheck(await maker.find([entry], catalogue), entry, profile)
+    const check = await computeCheck(await maker.find([entry], catalogue), entry, form)
     return { entry: { ...entry, ...(check !== undefined && { check }) }, ...(value !== undefined && { value }) }
   } catch (error) {
     destroyObjects(token, planned)
@@ -90,14 +90,14 @@ async function makeKey(token: Token, maker: KeyMaker, planned: KeyEntry): Promis
   }
 }
 
-async function storeKey(maker: KeyMaker, entry: KeyEntry, profile: Profile | undefined): Promise<DevelopmentKey> {
+async function storeKey(maker: KeyMaker, entry: KeyEntry, form: MacForm | undefined): Promise<DevelopmentKey> {
   if (entry.purpose === 'jwe-decrypt') {
     return { entry: { ...entry, kcv: publicKeyKcv(await maker.generateKeyPair(entry)) } }
   }
   using secrets = new SecretScope()
   const value = randomKey(entry, secrets)
   const kcv = symmetricKcv(entry.algorithm.startsWith('AES') ? 'AES' : 'TDEA', value, secrets)
-  maker.importSecretKey(entry, profile, value)
+  maker.importSecretKey(entry, form, value)
   // A string, because a simulator is given it: development values protect nothing.
   return { entry: { ...entry, kcv }, value: value.toString('hex').toUpperCase() }
 }

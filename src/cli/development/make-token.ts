@@ -19,6 +19,7 @@ export interface DevelopmentToken {
   readonly pinFile: string
   readonly environment: Record<string, string>
   readonly libraryParameters?: string
+  readonly socket?: 'none' | 'unix' | 'inet'
 }
 
 /** Finds SoftHSM where distributions put it; undefined if it is not installed. */

@@ -13,6 +13,7 @@ const API_PORT = 8443
 const MANAGEMENT_PORT = 9443
 const CLIENTS = ['cms-adapter', 'auditor'] as const
 const RECIPIENT = 'd1-dev'
+const AUDIT_DIRECTORY = 'audit'
 
 /** What `init --dev --json` prints. */
 export interface DevelopmentSetUp {
@@ -94,6 +95,7 @@ async function fill(
   }))
   const recipient = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const publicKey = recipient.publicKey.export({ format: 'jwk' })
+  mkdirSync(join(directory, AUDIT_DIRECTORY), { mode: 0o700 })
   const config = write('pinbridge.yaml', configText(token, keys, publicKey))
   return {
     config,
@@ -112,6 +114,11 @@ async function fill(
   }
 }
 
+/** The service's own keys are for nobody to name. */
+function servesCallers({ purpose }: { readonly purpose: string }): boolean {
+  return purpose !== 'audit-mac' && purpose !== 'limit-hash'
+}
+
 function dnsNameOf(client: string): string {
   return `${client}.pinbridge.test`
 }
@@ -120,6 +127,7 @@ function configText(token: DevelopmentToken, keys: readonly DevelopmentKey[], re
   const has = (id: string): boolean => keys.some(({ entry }) => entry.id === id)
   // A profile may name only keys that are there.
   const seccos = has('seccos-pin') && has('prw') && has('pin-mac')
+  const isRecorded = has('audit-mac')
   const config = {
     environment: 'development',
     hsm: { ...token },
@@ -143,7 +151,10 @@ function configText(token: DevelopmentToken, keys: readonly DevelopmentKey[], re
         grants: [
           {
             operations: [...GRANTABLE_OPERATIONS],
-            keys: keys.map(({ entry }) => entry.id),
+            keys: keys
+              .map(({ entry }) => entry)
+              .filter(servesCallers)
+              .map(({ id }) => id),
             formats: ['ISO-0', 'ISO-1', 'ISO-3', 'ISO-4', 'SECCOS'],
             recipients: [RECIPIENT],
           },
@@ -161,7 +172,11 @@ function configText(token: DevelopmentToken, keys: readonly DevelopmentKey[], re
       },
       management: { host: '127.0.0.1', port: MANAGEMENT_PORT },
     },
-    limits: { guesses: { perClient: 1_000_000, perCard: 100_000, perPinBlock: 100_000 } },
+    ...(isRecorded && { audit: { directory: AUDIT_DIRECTORY, key: 'audit-mac' } }),
+    limits: {
+      guesses: { perClient: 1_000_000, perCard: 100_000, perPinBlock: 100_000, perCardMade: 100_000 },
+      batchRejects: 10_000,
+    },
   } satisfies Partial<Record<keyof Config, unknown>>
   const warning = [
     '# DEVELOPMENT ONLY. The values of these keys were printed when they were made, and the guessing limits are so high',

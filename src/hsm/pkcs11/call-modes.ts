@@ -1,8 +1,8 @@
 /** Measures at start whether calls block the loop or go to threads. */
 import type { KeyEntry } from '../../config/schema.ts'
 import { SecretScope } from '../../secret.ts'
-import type { Profile } from '../../pin-change/profile.ts'
 import type { PublicKey } from '../hsm.ts'
+import type { MacForm } from '../mac-keys.ts'
 import { opensOwnJwe } from '../self-test.ts'
 import type { CallMode, CallModes } from './calls.ts'
 import { blockBytesOf, cipherOf } from './mechanisms.ts'
@@ -27,7 +27,7 @@ export async function chooseModes(
   hsm: Pkcs11Hsm,
   keys: readonly KeyEntry[],
   publicKeys: ReadonlyMap<KeyEntry, PublicKey>,
-  profileOf: (key: KeyEntry) => Profile | undefined,
+  macFormOf: (key: KeyEntry) => MacForm | undefined,
 ): Promise<Measured> {
   const measured: { -readonly [kind in keyof Measured]: Measured[kind] } = {
     rsa: undefined,
@@ -52,10 +52,10 @@ export async function chooseModes(
       else await hsm.encipherBlocks(zone, block)
     })
   }
-  const mac = keys.find((key) => profileOf(key) !== undefined)
+  const mac = keys.find((key) => macFormOf(key) !== undefined)
   if (!zone && mac) {
     // The answer to a MAC of zeros is no, and takes as long.
-    const { algorithm } = profileOf(mac)!
+    const { algorithm } = macFormOf(mac)!
     measured.cipher = await fastestMs(() => hsm.verifyMac(mac, algorithm, Buffer.alloc(16), Buffer.alloc(8)))
   }
   hsm.modes.rsa = modeOf(measured.rsa, SYNC_BELOW_MS)

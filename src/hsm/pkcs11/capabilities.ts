@@ -229,7 +229,7 @@ function tryMac(
 ): Promise<Outcome> {
   const profile = SHIPPED_PROFILES.find((shipped) => shipped.algorithm === algorithm)!
   const { keyHex, messageHex, outputHex } = profile.knownAnswers[0]!
-  const shape = macShape({ use: ['generate'] }, profile, way)
+  const shape = macShape(['generate'], profile, way)
   const cipher = algorithm === 'AES-CMAC' ? 'AES' : 'TDEA'
   return outcomeOf(
     withSessionKey(token, shape, cipher, Buffer.from(keyHex, 'hex'), async (key) => {

@@ -1,4 +1,4 @@
-/** Looks a key up once at start, demands exactly one object, and holds its attributes against the catalogue. */
+/** Looks a key up once at start, demands exactly one object, and holds its attributes against the catalogue (M-19). */
 import graphene, { type Session } from 'graphene-pk11'
 import pkcs11, { type Handle, type PKCS11 } from 'pkcs11js'
 import type { KeyEntry } from '../../config/schema.ts'

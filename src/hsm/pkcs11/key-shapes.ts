@@ -3,7 +3,7 @@
  * the token does its work: a MAC that the token makes needs a key that signs, a composed one a key that enciphers.
  */
 import type { KeyEntry } from '../../config/schema.ts'
-import type { Profile } from '../../pin-change/profile.ts'
+import { macUsesOf, type MacForm, type MacUse } from '../mac-keys.ts'
 import type { Capabilities, MacWay } from './capabilities.ts'
 import { cipherOf } from './mechanisms.ts'
 import type { ObjectRole, Usage } from './templates.ts'
@@ -18,61 +18,61 @@ export type KeyShape = readonly { readonly role: ObjectRole; readonly usage: Usa
  * must not lose the keys that were made for it before; doctor notes it. The first is what a new key gets, but for the RSA keys of a
  * token that keeps CEKs, and what a key that has none of them is held against.
  */
-export function keyShapes(key: KeyEntry, profile: Profile | undefined, can: Capabilities): readonly KeyShape[] {
-  if (whyUnavailable(key, profile, can) !== undefined) return []
+export function keyShapes(key: KeyEntry, form: MacForm | undefined, can: Capabilities): readonly KeyShape[] {
+  if (whyUnavailable(key, form, can) !== undefined) return []
   if (key.purpose === 'jwe-decrypt') {
     if (key.algorithm === 'EC-P256') return [[{ role: 'private', usage: { derive: true } }]]
     // The one flag of an RSA key says where its CEKs are: in the vault, or in the token, if that is found to keep them.
     return [[{ role: 'private', usage: { decrypt: true } }], [{ role: 'private', usage: { unwrap: true } }]]
   }
-  if (profile === undefined) {
+  if (form === undefined) {
     return [[{ role: 'secret', usage: { decrypt: key.direction !== 'out', encrypt: key.direction !== 'in' } }]]
   }
-  const ways = macWay(profile, key, can) === 'native' ? (['native', 'composed'] as const) : (['composed'] as const)
-  return ways.map((way) => macShape(key, profile, way))
+  const ways = macWay(form, key, can) === 'native' ? (['native', 'composed'] as const) : (['composed'] as const)
+  return ways.map((way) => macShape(macUsesOf(key), form, way))
 }
 
 /** The shape of a key that was made for a mechanism which this token, or what stands before it, has not, and what it lacks. */
 export function foreignShape(
   key: KeyEntry,
-  profile: Profile | undefined,
+  form: MacForm | undefined,
   can: Capabilities,
 ): { readonly shape: KeyShape; readonly lacking: string } | undefined {
-  if (profile === undefined) return undefined
-  const choice = profile.algorithm === 'ISO-9797-1-ALG-3' ? can.retailMac : can.cmac[cipherOf(key.algorithm)]
+  if (form === undefined) return undefined
+  const choice = form.algorithm === 'ISO-9797-1-ALG-3' ? can.retailMac : can.cmac[cipherOf(key.algorithm)]
   if (choice.lacking !== undefined || choice.without === undefined) return undefined
-  return { shape: macShape(key, profile, 'native'), lacking: choice.without }
+  return { shape: macShape(macUsesOf(key), form, 'native'), lacking: choice.without }
 }
 
 /** Why a token that lacks something cannot serve a key; undefined if it can. */
-export function whyUnavailable(key: KeyEntry, profile: Profile | undefined, can: Capabilities): string | undefined {
+export function whyUnavailable(key: KeyEntry, form: MacForm | undefined, can: Capabilities): string | undefined {
   if (key.purpose === 'jwe-decrypt') return key.algorithm === 'EC-P256' ? can.ecdh.lacking : can.rsa.lacking
-  if (profile === undefined) return can.ecb[cipherOf(key.algorithm)].lacking
-  return profile.algorithm === 'ISO-9797-1-ALG-3' ? can.retailMac.lacking : can.cmac[cipherOf(key.algorithm)].lacking
+  if (form === undefined) return can.ecb[cipherOf(key.algorithm)].lacking
+  return form.algorithm === 'ISO-9797-1-ALG-3' ? can.retailMac.lacking : can.cmac[cipherOf(key.algorithm)].lacking
 }
 
-/** Whether a profile's output is shorter than the MAC of its algorithm. */
-export function isTruncated(profile: Profile): boolean {
-  return profile.outputBytes < (profile.algorithm === 'AES-CMAC' ? 16 : 8)
+/** Whether what is given of a MAC is shorter than the MAC of its algorithm. */
+export function isTruncated({ algorithm, outputBytes }: MacForm): boolean {
+  return outputBytes < (algorithm === 'AES-CMAC' ? 16 : 8)
 }
 
-function macWay({ algorithm }: Profile, key: KeyEntry, can: Capabilities): MacWay | undefined {
+function macWay({ algorithm }: MacForm, key: KeyEntry, can: Capabilities): MacWay | undefined {
   return (algorithm === 'ISO-9797-1-ALG-3' ? can.retailMac : can.cmac[cipherOf(key.algorithm)]).chosen
 }
 
 /** The objects of a MAC key whose MACs come about in this way. */
-export function macShape(key: Pick<KeyEntry, 'use'>, profile: Profile, way: MacWay): KeyShape {
+export function macShape(uses: readonly MacUse[], form: MacForm, way: MacWay): KeyShape {
   if (way === 'composed') {
     const encrypt = { encrypt: true }
-    if (profile.algorithm !== 'ISO-9797-1-ALG-3') return [{ role: 'secret', usage: encrypt }]
+    if (form.algorithm !== 'ISO-9797-1-ALG-3') return [{ role: 'secret', usage: encrypt }]
     return [
       { role: 'retail-mac', usage: encrypt },
       { role: 'retail-cbc', usage: encrypt },
     ]
   }
-  const verifies = key.use?.includes('verify') ?? false
-  const generates = key.use?.includes('generate') ?? false
+  const verifies = uses.includes('verify')
+  const generates = uses.includes('generate')
   // C_Verify takes whole MACs: where the profile gives the leftmost bytes only, a key has to generate in order to verify.
-  const truncated = isTruncated(profile)
+  const truncated = isTruncated(form)
   return [{ role: 'secret', usage: { sign: generates || truncated, verify: verifies && !truncated } }]
 }

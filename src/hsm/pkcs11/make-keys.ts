@@ -2,10 +2,10 @@
 import { randomUUID } from 'node:crypto'
 import pkcs11, { type Template } from 'pkcs11js'
 import type { KeyEntry } from '../../config/schema.ts'
-import type { Profile } from '../../pin-change/profile.ts'
 import { SecretScope } from '../../secret.ts'
 import type { Hsm, PublicKey } from '../hsm.ts'
 import type { KeyCatalogue } from '../key-catalogue.ts'
+import type { MacForm } from '../mac-keys.ts'
 import { Calls } from './calls.ts'
 import { findCapabilities, type Capabilities } from './capabilities.ts'
 import { generateSpare } from './cek-in-token.ts'
@@ -44,8 +44,8 @@ export class KeyMaker {
   }
 
   /** Why this token could not serve the key; undefined if it could. */
-  whyUnavailable(key: KeyEntry, profile: Profile | undefined): string | undefined {
-    return whyUnavailable(key, profile, this.#can)
+  whyUnavailable(key: KeyEntry, form: MacForm | undefined): string | undefined {
+    return whyUnavailable(key, form, this.#can)
   }
 
   /**
@@ -66,9 +66,9 @@ export class KeyMaker {
    * @param value - the clear key; not wiped here, its owner does.
    * @throws what the token returns; what it took of a key stays in it.
    */
-  importSecretKey(key: KeyEntry, profile: Profile | undefined, value: Buffer): void {
+  importSecretKey(key: KeyEntry, form: MacForm | undefined, value: Buffer): void {
     const { lib, anchor } = this.#token
-    const [shape = []] = keyShapes(key, profile, this.#can)
+    const [shape = []] = keyShapes(key, form, this.#can)
     for (const { role, usage } of shape) {
       using secrets = new SecretScope()
       const template: Template = [

@@ -76,11 +76,11 @@ export async function openHsm(settings: HsmSettings, pin: string): Promise<OpenH
     }
     if (settings.allKeysNeeded) expectAll(unavailable)
     const { catalogue } = settings
-    const measured = await chooseModes(adapter, [...objects.keys()], publicKeys, (key) => catalogue.profileOf(key))
+    const measured = await chooseModes(adapter, [...objects.keys()], publicKeys, (key) => catalogue.macFormOf(key))
     const failed = await answerProblems(token, calls, can, adapter, { objects, publicKeys, catalogue })
     if (failed.length > 0) throw new HsmStartError('self-test-failed', failed)
     const givesKnownAnswer = (key: KeyEntry): Promise<boolean> =>
-      checkKey(adapter, key, catalogue.profileOf(key), publicKeys.get(key))
+      checkKey(adapter, key, catalogue.macFormOf(key), publicKeys.get(key))
     return {
       hsm: new ConfirmedHsm(adapter, givesKnownAnswer),
       adapter,
@@ -122,7 +122,7 @@ export function findKeys(
   const problems: string[] = []
   for (const key of settings.keys.filter(isUsable)) {
     const publicKey = key.purpose === 'jwe-decrypt' ? readPublicKey(token.lib, token.anchor, key) : undefined
-    const reason = whyUnavailable(key, settings.catalogue.profileOf(key), can)
+    const reason = whyUnavailable(key, settings.catalogue.macFormOf(key), can)
     if (reason !== undefined) {
       found.unavailable.set(key, { reason, ...(publicKey && { publicKey }) })
       continue
@@ -162,7 +162,7 @@ function findInAnyShape(
   { environment, catalogue }: Pick<HsmSettings, 'environment' | 'catalogue'>,
 ): Found {
   let first: Found | undefined
-  for (const shape of keyShapes(key, catalogue.profileOf(key), can)) {
+  for (const shape of keyShapes(key, catalogue.macFormOf(key), can)) {
     const outcome = findKey(lib, anchor, key, { shape, originMarks: can.originMarks, environment })
     if (outcome.objects !== undefined) return outcome
     first ??= outcome
@@ -177,7 +177,7 @@ function whyForeign(
   key: KeyEntry,
   { environment, catalogue }: Pick<HsmSettings, 'environment' | 'catalogue'>,
 ): string | undefined {
-  const foreign = foreignShape(key, catalogue.profileOf(key), can)
+  const foreign = foreignShape(key, catalogue.macFormOf(key), can)
   if (foreign === undefined) return undefined
   const outcome = findKey(lib, anchor, key, { shape: foreign.shape, originMarks: can.originMarks, environment })
   return outcome.objects === undefined ? undefined : `it was made to be used by a mechanism, and ${foreign.lacking}`
@@ -206,12 +206,12 @@ async function answerProblems(
   const profiles = new Set(keys.map((key) => catalogue.profileOf(key)).filter((profile) => profile !== undefined))
   const failed = await knownAnswerProblems(token, calls, can, profiles)
   for (const key of keys) {
-    const profile = catalogue.profileOf(key)
-    if (!(await checkKey(hsm, key, profile, publicKeys.get(key)))) {
+    const form = catalogue.macFormOf(key)
+    if (!(await checkKey(hsm, key, form, publicKeys.get(key)))) {
       failed.push(`key ${key.id}: it does not give its known answer`)
       continue
     }
-    const kcv = await computeKcv(hsm, key, profile)
+    const kcv = await computeKcv(hsm, key, form)
     if (kcv !== undefined && kcv !== key.kcv.toUpperCase()) failed.push(`key ${key.id}: its KCV is not the catalogue's`)
   }
   return failed

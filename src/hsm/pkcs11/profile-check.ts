@@ -35,7 +35,7 @@ async function outputsMatch(
   profile: Profile,
   way: MacWay,
 ): Promise<boolean> {
-  const shape = macShape({ use: ['generate'] }, profile, way)
+  const shape = macShape(['generate'], profile, way)
   for (const [keyHex, answers] of Map.groupBy(profile.knownAnswers, (answer) => answer.keyHex)) {
     const value = decodeHex(keyHex)
     if (value === undefined) return false

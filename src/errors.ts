@@ -1,5 +1,5 @@
 /**
- * The closed set of errors of the HTTP contract and the one class that carries them.
+ * The closed set of errors of the HTTP contract and the one class that carries them (M-8).
  *
  * A text never holds input: it is looked up from the code, and nothing can be interpolated into it.
  */
@@ -9,7 +9,7 @@ export const ERROR_TITLES = {
   ERR_REQUEST_INVALID: 'The request does not have the form that this route expects.',
   ERR_JWE_INVALID: 'The JWE does not have the expected form, or its kid names no key.',
   ERR_ALG_NOT_ALLOWED: "The JWE's alg or enc is not the one its key is bound to.",
-  ERR_CLIENT_UNAUTHENTICATED: 'The client certificate names no configured client.',
+  ERR_CLIENT_UNAUTHENTICATED: 'The client is not known, by its certificate or by the token that goes with it.',
   ERR_KEY_USE_FORBIDDEN: 'This client may not use this key in this way.',
   ERR_TRANSLATION_FORBIDDEN: 'This translation of a PIN block format is not permitted.',
   ERR_NOT_FOUND: 'There is no such route.',
@@ -39,8 +39,11 @@ export interface ErrorDetail {
   readonly ckr?: string
   /** The PKCS#11 function that returned it, such as C_Decrypt. */
   readonly method?: string
-  /** What no return value says: the call did not give its known answer, or the token lacks what the key needs. */
-  readonly reason?: 'wrong-answer' | 'key-unavailable'
+  /**
+   * What no return value says: the call did not give its known answer, the token lacks what the key needs, the limits
+   * cannot be counted, or the audit record cannot be written.
+   */
+  readonly reason?: 'wrong-answer' | 'key-unavailable' | 'limit-store-gone' | 'audit-unwritable'
 }
 
 /** The one error that crosses module borders: a code, a constant text, and nothing of the request. */

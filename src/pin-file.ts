@@ -1,6 +1,6 @@
 /**
  * The file of an HSM PIN, and the memory of its refusal: a PIN that the token refused is never tried again, over restarts too,
- * since a few wrong tries lock many a token.
+ * since a few wrong tries lock many a token (M-18).
  */
 import {
   closeSync,

@@ -1,12 +1,20 @@
 /** Reads the configuration: one YAML file, every problem of it told at once, and what each process is given of it. */
 import { readFileSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { checkHsmFiles, checkListenerFiles, fileProblem, modeText } from './files.ts'
+import {
+  checkAuditDirectory,
+  checkHsmFiles,
+  checkLimitFiles,
+  checkListenerFiles,
+  fileProblem,
+  writableProblem,
+} from './files.ts'
 import { checkForm } from './form.ts'
 import { listTokens } from './one-token.ts'
 import { ConfigError, Problems } from './problems.ts'
 import { checkRules } from './rules.ts'
-import type { Config, GatewayConfig, KeyEntry, TokenConfig, VaultConfig } from './schema.ts'
+import type { Config, GatewayConfig, KeyEntry, TokenConfig, TokenKey, VaultConfig } from './schema.ts'
+import { readTokenKeys } from './token-keys.ts'
 import { parseYaml } from './yaml.ts'
 import { randomBytesOf, requiredInputs, type RequiredInput } from '../pin-change/profile.ts'
 import { findProfile } from '../pin-change/shipped-profiles.ts'
@@ -45,21 +53,31 @@ export function loadConfig(path: string, overrides: ConfigOverrides = {}): Confi
   const config = data as Config
   checkRules(config, sound, problems)
   const directory = dirname(path)
+  const users = sound.has('processes') ? config.processes.users : undefined
   if (sound.has('hsm')) {
     resolveHsmPaths(config.hsm, directory)
-    checkHsmFiles(config.hsm, problems.add)
+    checkHsmFiles(config.hsm, problems.add, users?.vault.uid)
   }
   if (sound.has('listeners')) {
     resolveListenerPaths(config.listeners, directory)
-    checkListenerFiles(config.listeners, problems.add, new Date())
+    checkListenerFiles(config.listeners, problems.add, new Date(), users?.gateway.uid)
   }
+  if (sound.has('limits')) {
+    resolveLimitPaths(config.limits, directory)
+    checkLimitFiles(config.limits, problems.add, users?.gateway.uid)
+  }
+  if (sound.has('audit') && config.audit) {
+    config.audit.directory = resolve(directory, config.audit.directory)
+    checkAuditDirectory(config.audit, problems.add, users?.gateway.uid)
+  }
+  const tokenKeys = sound.has('authentication') ? tokenKeysOf(config.authentication, directory, problems) : []
   problems.throwIfAny()
-  return freezeDeep(config)
+  return freezeDeep({ ...config, tokenKeys })
 }
 
 /** What the gateway is given: no HSM member, and of the keys only what GET /v1/keys may show. */
 export function gatewayConfig(config: Config): GatewayConfig {
-  const { environment, clients, listeners, limits, logLevel, d1 } = config
+  const { environment, clients, listeners, limits, audit, logLevel, d1 } = config
   const iso0 = d1.profiles.flatMap(({ types }) => types.ISO0 ?? [])
   const seccos = d1.profiles.flatMap(({ types }) => types['3DES_SECCOS'] ?? [])
   return freezeDeep({
@@ -67,10 +85,25 @@ export function gatewayConfig(config: Config): GatewayConfig {
     clients,
     listeners,
     limits,
+    ...(audit && { audit }),
     logLevel,
     keys: config.keys.map(shownOfKey),
     setPinTypes: [...new Set([...iso0, ...seccos])],
+    counterOnceKeys: counterOnceKeys(config),
+    authentication: authenticationOf(config),
   })
+}
+
+/** The check of tokens with its keys, so that the gateway reads no file for them. */
+function authenticationOf({ authentication: { bearer }, tokenKeys }: Config): GatewayConfig['authentication'] {
+  if (bearer === undefined) return {}
+  const { issuer, audience, clockSkewS, required } = bearer
+  return { bearer: { issuer, audience, clockSkewS, required, keys: tokenKeys } }
+}
+
+function counterOnceKeys({ keys, d1 }: Config): string[] {
+  const profiles = new Set(d1.profiles.filter(({ counterOnce }) => counterOnce).map(({ id }) => id))
+  return keys.filter(({ d1Profile }) => d1Profile !== undefined && profiles.has(d1Profile)).map(({ id }) => id)
 }
 
 /** What a vault of this token is given: nothing of the network and nothing of the callers. */
@@ -79,7 +112,8 @@ export function vaultConfig(config: Config, token: TokenConfig): VaultConfig {
   const granted = config.clients.flatMap(({ grants }) => grants.flatMap(({ operations }) => operations))
   const seccosTranslation = granted.includes('pin-blocks/translate-seccos')
   const hsm = hsmOf(config, token)
-  return freezeDeep({ environment, hsm, keys, profiles, d1, weakPins, logLevel, seccosTranslation })
+  const migratesOnly = false
+  return freezeDeep({ environment, hsm, keys, profiles, d1, weakPins, logLevel, seccosTranslation, migratesOnly })
 }
 
 /** What a vault of a migration is given: its own keys and nothing besides, so that it can do nothing else. */
@@ -97,6 +131,7 @@ export function migrationVaultConfig(config: Config, token: TokenConfig, keys: r
     weakPins: { repeated: false, rising: false, falling: false, list: [] },
     logLevel,
     seccosTranslation,
+    migratesOnly: true,
   })
 }
 
@@ -128,15 +163,11 @@ function shownOfKey({ id, version, purpose, direction, use, algorithm, kcv, prof
   }
 }
 
-/** Reads the file as UTF-8; whoever may write it makes the policy, so that only its owner may. */
+/** Reads the file as UTF-8. */
 function readText(path: string): string {
-  const unreadable = fileProblem(path)
-  if (unreadable) throw new ConfigError([`${path}: ${unreadable}`])
-  const { mode, size } = statSync(path)
-  if ((mode & 0o022) !== 0) {
-    throw new ConfigError([`${path}: must not be writable by group or others, and its mode is ${modeText(mode)}`])
-  }
-  if (size > MOST_BYTES) throw new ConfigError([`${path}: is larger than ${MOST_BYTES} bytes`])
+  const unfit = fileProblem(path) ?? writableProblem(path)
+  if (unfit) throw new ConfigError([`${path}: ${unfit}`])
+  if (statSync(path).size > MOST_BYTES) throw new ConfigError([`${path}: is larger than ${MOST_BYTES} bytes`])
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path))
   } catch {
@@ -163,6 +194,21 @@ function resolveHsmPaths(hsm: Config['hsm'], directory: string): void {
 
 function resolveListenerPaths({ api }: Config['listeners'], directory: string): void {
   for (const member of ['certificate', 'privateKey', 'clientCa'] as const) api[member] = resolve(directory, api[member])
+}
+
+function resolveLimitPaths({ store }: Config['limits'], directory: string): void {
+  if (store?.passwordFile !== undefined) store.passwordFile = resolve(directory, store.passwordFile)
+  if (store?.caFile !== undefined) store.caFile = resolve(directory, store.caFile)
+}
+
+/** Resolves the path of the keys that tokens are verified with, and reads them. */
+function tokenKeysOf({ bearer }: Config['authentication'], directory: string, problems: Problems): TokenKey[] {
+  if (bearer === undefined) return []
+  bearer.jwks = resolve(directory, bearer.jwks)
+  const keys = readTokenKeys(bearer.jwks)
+  if (typeof keys !== 'string') return keys
+  problems.add(['authentication', 'bearer', 'jwks'], keys)
+  return []
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -1,21 +1,26 @@
-/** Checks the files that a configuration names: that they are there, hold what they should, and that secrets are kept. */
-import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto'
+/** Checks the files that a configuration names: that they are there, hold what they should, and that secrets are kept (M-23). */
+import { createPrivateKey, type KeyObject, type X509Certificate } from 'node:crypto'
 import { closeSync, openSync, readFileSync, statSync, type Stats } from 'node:fs'
+import { certificatesIn } from '../pem.ts'
 import type { Report } from './problems.ts'
 import type { Config } from './schema.ts'
 
-/** Checks the files of every token; a PIN file is looked at from outside and never read here. */
-export function checkHsmFiles({ tokens }: Config['hsm'], report: Report): void {
+/**
+ * Checks the files of every token; a PIN file is looked at from outside and never read here.
+ *
+ * @param vaultUid - whom the vaults become; undefined if they run as this process does. Likewise `gatewayUid` below.
+ */
+export function checkHsmFiles({ tokens }: Config['hsm'], report: Report, vaultUid?: number): void {
   tokens.forEach(({ module, pinFile }, i) => {
     const place = ['hsm', 'tokens', i]
     const problem = module.includes('/') ? fileProblem(module) : undefined
     if (problem) report([...place, 'module'], problem)
-    for (const problem of secretFileProblems(pinFile)) report([...place, 'pinFile'], problem)
+    for (const problem of secretFileProblems(pinFile, vaultUid)) report([...place, 'pinFile'], problem)
   })
 }
 
 /** Checks the certificates and the private key of the API listener. */
-export function checkListenerFiles({ api }: Config['listeners'], report: Report, now: Date): void {
+export function checkListenerFiles({ api }: Config['listeners'], report: Report, now: Date, gatewayUid?: number): void {
   const at = (member: string, sentence: string): void => report(['listeners', 'api', member], sentence)
   const chain = readCertificates(api.certificate)
   const own = typeof chain === 'string' ? undefined : chain[0]
@@ -24,9 +29,13 @@ export function checkListenerFiles({ api }: Config['listeners'], report: Report,
 
   const authorities = readCertificates(api.clientCa)
   if (typeof authorities === 'string') at('clientCa', authorities)
-  else if (!authorities.every(({ ca }) => ca)) at('clientCa', 'holds a certificate that is not of a CA')
+  else {
+    if (!authorities.every(({ ca }) => ca)) at('clientCa', 'holds a certificate that is not of a CA')
+    const problem = writableProblem(api.clientCa)
+    if (problem) at('clientCa', problem)
+  }
 
-  const problems = secretFileProblems(api.privateKey)
+  const problems = secretFileProblems(api.privateKey, gatewayUid)
   for (const problem of problems) at('privateKey', problem)
   // What is not kept secret is not read either: it has to be replaced.
   if (problems.length > 0) return
@@ -35,20 +44,59 @@ export function checkListenerFiles({ api }: Config['listeners'], report: Report,
   else if (own && !own.checkPrivateKey(key)) at('privateKey', 'does not belong to the certificate')
 }
 
-/** Why a file cannot serve as a secret's; one that others can read or replace holds no secret. */
-export function secretFileProblems(path: string): string[] {
+/** Checks the files that the gateway opens its limit store with; the password is looked at from outside and never read here. */
+export function checkLimitFiles({ store }: Config['limits'], report: Report, gatewayUid?: number): void {
+  if (store?.passwordFile !== undefined) {
+    for (const problem of secretFileProblems(store.passwordFile, gatewayUid))
+      report(['limits', 'store', 'passwordFile'], problem)
+  }
+  if (store?.caFile === undefined) return
+  const authorities = readCertificates(store.caFile)
+  if (typeof authorities === 'string') report(['limits', 'store', 'caFile'], authorities)
+}
+
+/** Checks the directory that the gateway writes the record into: whoever else may write there can take records away. */
+export function checkAuditDirectory(
+  { directory }: NonNullable<Config['audit']>,
+  report: Report,
+  gatewayUid = process.getuid?.(),
+): void {
+  const at = (sentence: string): void => report(['audit', 'directory'], sentence)
+  const stats = tryStat(directory)
+  if (typeof stats === 'string') return at(stats)
+  if (!stats.isDirectory()) return at('is not a directory')
+  if (stats.uid !== gatewayUid) at('must belong to the user who writes it')
+  if ((stats.mode & 0o077) !== 0) at(`must be closed to group and others, and its mode is ${modeText(stats.mode)}`)
+}
+
+/**
+ * Why a file cannot serve as a secret's; one that others can read or replace holds no secret.
+ *
+ * @param readerUid - who is to read it, if that is another than this process.
+ */
+export function secretFileProblems(path: string, readerUid?: number): string[] {
   const unreadable = fileProblem(path)
   if (unreadable) return [unreadable]
   const { uid, mode, size } = statSync(path)
   const problems: string[] = []
-  if (uid !== process.getuid?.() && uid !== 0) problems.push('must belong to the user who runs pinbridge, or to root')
+  if (readerUid !== undefined) {
+    if (uid !== readerUid) problems.push('must belong to the user of processes.users who reads it')
+  } else if (uid !== process.getuid?.() && uid !== 0) {
+    problems.push('must belong to the user who runs pinbridge, or to root')
+  }
   if ((mode & 0o077) !== 0) problems.push(`must be closed to group and others, and its mode is ${modeText(mode)}`)
   if (size === 0) problems.push('is empty')
   return problems
 }
 
+/** Why a file that makes policy cannot serve: whoever may write it makes the policy, so that only its owner may. */
+export function writableProblem(path: string): string | undefined {
+  const { mode } = statSync(path)
+  return (mode & 0o022) === 0 ? undefined : `must not be writable by group or others, and its mode is ${modeText(mode)}`
+}
+
 /** Writes the permission bits of a mode as four octal digits. */
-export function modeText(mode: number): string {
+function modeText(mode: number): string {
   return (mode & 0o7777).toString(8).padStart(4, '0')
 }
 
@@ -76,15 +124,13 @@ function tryStat(path: string): Stats | string {
   }
 }
 
-const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
-
 /** All certificates of a PEM file, in their order, or why there are none. */
 function readCertificates(path: string): X509Certificate[] | string {
   const problem = fileProblem(path)
   if (problem) return problem
   try {
-    const blocks = readFileSync(path, 'latin1').match(PEM_CERTIFICATE) ?? []
-    if (blocks.length > 0) return blocks.map((block) => new X509Certificate(block))
+    const certificates = certificatesIn(readFileSync(path, 'latin1'))
+    if (certificates.length > 0) return certificates
   } catch {
     // What does not parse is not a certificate; OpenSSL's reason would only repeat its bytes.
   }

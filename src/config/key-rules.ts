@@ -16,6 +16,8 @@ const NEEDED: Readonly<Record<Purpose, readonly Member[]>> = {
   'seccos-pin': ['direction', 'formats', 'check'],
   prw: ['use', 'profile', 'check'],
   'pin-mac': ['use', 'profile', 'check'],
+  'audit-mac': ['check'],
+  'limit-hash': ['check'],
 }
 
 const OPTIONAL: Readonly<Partial<Record<Purpose, readonly Member[]>>> = {
@@ -46,6 +48,8 @@ const ALGORITHMS: Readonly<Record<Purpose, readonly Algorithm[]>> = {
   'seccos-pin': TDEA,
   prw: [...TDEA, ...AES],
   'pin-mac': [...TDEA, ...AES],
+  'audit-mac': AES,
+  'limit-hash': AES,
 }
 
 const MAC_KEY_ALGORITHMS: Readonly<Partial<Record<MacAlgorithm, readonly Algorithm[]>>> = {
@@ -64,12 +68,12 @@ export function checkKeys(config: Config, report: Report): void {
     checkMembers(key, at)
     const { purpose, algorithm } = key
     if (!ALGORITHMS[purpose].includes(algorithm)) {
-      return at('algorithm', `must be one of ${ALGORITHMS[purpose].join(', ')} for a ${purpose} key`)
+      return at('algorithm', `must be one of ${ALGORITHMS[purpose].join(', ')} for ${aKeyOf(purpose)}`)
     }
     checkLengths(key, at)
     if (purpose === 'jwe-decrypt') checkJweKey(config, key, at)
     else if (purpose === 'zone-pin' || purpose === 'seccos-pin') checkPinKey(key, at)
-    else checkProfiledKey(config, key, at)
+    else if (purpose === 'prw' || purpose === 'pin-mac') checkProfiledKey(config, key, at)
   })
 }
 
@@ -87,6 +91,11 @@ function checkAgainstEarlier(keys: readonly KeyEntry[], i: number, at: At): void
   if (twin) at('version', `is the version of ${twin} too, which has the same id`)
   const active = earlier(({ id, state }) => id === key.id && state === 'active')
   if (active && key.state === 'active') at('state', `${active} is active too, and one version of a key is at a time`)
+  // No caller names it, so that nothing would tell which of two is meant.
+  const hash = earlier(({ purpose, state }) => purpose === 'limit-hash' && state === 'active')
+  if (hash && !active && key.purpose === 'limit-hash' && key.state === 'active') {
+    at('state', `${hash} is active too, and one limit-hash key is at a time`)
+  }
   // Grants name an id: a new version must not turn a grant into something else.
   const otherwise = earlier(({ id, purpose }) => id === key.id && purpose !== key.purpose)
   if (otherwise) at('purpose', `is not that of ${otherwise}, another version of this key`)
@@ -99,10 +108,14 @@ function checkMembers(key: KeyEntry, at: At): void {
   const needed = NEEDED[key.purpose]
   for (const member of MEMBERS) {
     const present = key[member] !== undefined
-    if (needed.includes(member) && !present) at(member, `is missing; a ${key.purpose} key needs it`)
+    if (needed.includes(member) && !present) at(member, `is missing; ${aKeyOf(key.purpose)} needs it`)
     const takes = needed.includes(member) || OPTIONAL[key.purpose]?.includes(member)
-    if (present && !takes) at(member, `does not belong to a ${key.purpose} key`)
+    if (present && !takes) at(member, `does not belong to ${aKeyOf(key.purpose)}`)
   }
+}
+
+function aKeyOf(purpose: Purpose): string {
+  return `${purpose === 'audit-mac' ? 'an' : 'a'} ${purpose} key`
 }
 
 /** The KCV has one length for each kind of key; `check` is as long as a KCV, or it is a whole MAC. */
@@ -111,9 +124,9 @@ function checkLengths({ purpose, algorithm, kcv, check }: KeyEntry, at: At): voi
   const kcvBytes = tdea ? 3 : 5
   if (kcv.length !== 2 * kcvBytes) at('kcv', `must be ${kcvBytes} bytes for a key of ${algorithm}`)
   if (purpose === 'jwe-decrypt' || check === undefined) return
-  const isMac = purpose === 'prw' || purpose === 'pin-mac'
+  const isMac = !['zone-pin', 'seccos-pin'].includes(purpose)
   const checkBytes = isMac ? (tdea ? 8 : 16) : kcvBytes
-  if (check.length !== 2 * checkBytes) at('check', `must be ${checkBytes} bytes for a ${purpose} key of ${algorithm}`)
+  if (check.length !== 2 * checkBytes) at('check', `must be ${checkBytes} bytes for ${aKeyOf(purpose)} of ${algorithm}`)
 }
 
 function checkJweKey({ d1 }: Config, key: KeyEntry, at: At): void {

@@ -11,6 +11,7 @@ export const TOKEN_MEMBERS: readonly string[] = [
   'libraryParameters',
   'retailMacMechanism',
   'sessions',
+  'socket',
 ]
 
 /** Nobody has to name a token that is the only one. */

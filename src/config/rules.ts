@@ -3,6 +3,7 @@ import { BlockList, isIP } from 'node:net'
 import { checkD1Profiles } from './d1-rules.ts'
 import type { Section } from './form.ts'
 import { checkKeys } from './key-rules.ts'
+import { checkLimits } from './limit-rules.ts'
 import type { Problems, Report } from './problems.ts'
 import { checkProfiles } from './profile-rules.ts'
 import { checkRecipients } from './recipient-rules.ts'
@@ -17,13 +18,27 @@ export function checkRules(config: Config, sound: ReadonlySet<Section>, problems
   const report = problems.add
   const areSound = (...sections: Section[]): boolean => sections.every((section) => sound.has(section))
   if (areSound('hsm')) checkTokens(config, report)
+  if (areSound('processes')) checkUsers(config, report)
   if (areSound('profiles')) checkProfiles(config, report, (place) => problems.isWellFormed(place))
   if (areSound('keys', 'profiles', 'd1', 'acceptDefaultProfiles')) checkKeys(config, report)
   if (areSound('keys', 'profiles', 'd1')) checkD1Profiles(config, report)
   if (areSound('d1')) checkRecipients(config, report)
   if (areSound('clients')) checkClients(config, report)
+  if (areSound('clients', 'authentication') && problems.isWellFormed(['authentication'])) checkSubjects(config, report)
   if (areSound('clients', 'keys', 'd1')) checkGrants(config, report)
   if (areSound('listeners')) checkListeners(config, report)
+  if (areSound('limits', 'keys')) checkLimits(config, report)
+  if (areSound('audit', 'keys')) checkAudit(config, report)
+}
+
+/** What nobody records, nobody can show. */
+function checkAudit({ environment, audit, keys }: Config, report: Report): void {
+  if (audit === undefined) {
+    if (environment === 'production') report(['audit'], 'is missing; production records every operation')
+    return
+  }
+  const seals = keys.some(({ id, purpose, state }) => id === audit.key && purpose === 'audit-mac' && state === 'active')
+  if (!seals) report(['audit', 'key'], 'must name an active key with the purpose audit-mac')
 }
 
 /** Messages and metrics tell tokens apart by their names. */
@@ -34,12 +49,29 @@ function checkTokens({ hsm: { tokens } }: Config, report: Report): void {
   })
 }
 
+/** Users that are one keep nothing from each other. */
+function checkUsers({ processes: { users } }: Config, report: Report): void {
+  if (users?.vault.uid === users?.gateway.uid && users !== undefined) {
+    report(['processes', 'users', 'vault', 'uid'], 'must be another than that of the gateway')
+  }
+}
+
 function checkClients({ clients }: Config, report: Report): void {
   clients.forEach((client, i) => {
-    for (const member of ['id', 'dnsName'] as const) {
+    for (const member of ['id', 'dnsName', 'subject'] as const) {
+      if (client[member] === undefined) continue
       const j = clients.findIndex((other) => other[member] === client[member])
       if (j < i) report(['clients', i, member], `is the ${member} of clients[${j}] too`)
     }
+  })
+}
+
+/** Where every request needs a token, a client that no token can be of is a mistake. */
+function checkSubjects({ clients, authentication: { bearer } }: Config, report: Report): void {
+  if (!bearer?.required) return
+  clients.forEach(({ subject }, i) => {
+    if (subject === undefined)
+      report(['clients', i, 'subject'], 'is missing, and authentication.bearer.required needs it')
   })
 }
 
@@ -60,7 +92,7 @@ function checkGrants({ clients, keys, d1 }: Config, report: Report): void {
   })
 }
 
-/** Development keys are known to whoever made them, so that nothing outside the machine may reach them. */
+/** Development keys are known to whoever made them, so that nothing outside the machine may reach them (M-22). */
 function checkListeners({ environment, listeners }: Config, report: Report): void {
   if (environment !== 'development') return
   for (const name of ['api', 'management'] as const) {

@@ -26,7 +26,7 @@ const payloadMember = (name: string) =>
 const choice = <T extends string[]>(...values: [...T]) => Type.Enum(values, { type: 'string' })
 
 /** What a key is for: it serves this and nothing else. */
-export const PURPOSES = ['jwe-decrypt', 'zone-pin', 'seccos-pin', 'prw', 'pin-mac'] as const
+export const PURPOSES = ['jwe-decrypt', 'zone-pin', 'seccos-pin', 'prw', 'pin-mac', 'audit-mac', 'limit-hash'] as const
 
 const key = Type.Object(
   {
@@ -90,6 +90,8 @@ const d1Profile = Type.Object(
     innerKey: Type.Optional(id),
     seccos: Type.Optional(Type.Object({ pinKey: id, prwKey: id, macKey: id }, strict)),
     hexCase: Type.Enum(['upper', 'lower'], { type: 'string', default: 'upper' }),
+    // Whether a PIN change counter is accepted once for a card; a pin/set must then carry one.
+    counterOnce: Type.Boolean({ default: false }),
   },
   strict,
 )
@@ -149,9 +151,32 @@ const client = Type.Object(
       pattern: '^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$',
       description: 'a DNS name in lower case',
     }),
+    // The `sub` of its tokens, where callers have tokens.
+    subject: Type.Optional(Type.String({ minLength: 1, maxLength: 256 })),
     grants: Type.Array(grant, { default: [] }),
   },
   strict,
+)
+
+// What a caller shows beside its certificate.
+const authentication = Type.Object(
+  {
+    // JWTs of this issuer that are bound to the certificate (RFC 8705).
+    bearer: Type.Optional(
+      Type.Object(
+        {
+          issuer: Type.String({ minLength: 1, maxLength: 1024 }),
+          audience: Type.String({ minLength: 1, maxLength: 1024 }),
+          jwks: path,
+          clockSkewS: Type.Integer({ minimum: 0, maximum: 300, default: 30 }),
+          // Where it is false, a request without a token goes by its certificate alone.
+          required: Type.Boolean(),
+        },
+        strict,
+      ),
+    ),
+  },
+  { ...strict, default: {} },
 )
 
 // What a new PIN must not be; the list is the issuer's policy and no secret.
@@ -172,6 +197,29 @@ const weakPins = Type.Object(
 const count = (value: number) => Type.Integer({ minimum: 1, maximum: 1_000_000_000, default: value })
 const ms = (value: number, minimum = 1) => Type.Integer({ minimum, maximum: 86_400_000, default: value })
 const port = Type.Integer({ minimum: 0, maximum: 65_535 })
+
+const YEAR_MS = 365 * 86_400_000
+
+/** A server that nodes share their guessing budgets and used change counters in: Redis, or Valkey. */
+const limitStore = Type.Object(
+  {
+    url: Type.String({
+      pattern: '^rediss?://(?:[A-Za-z0-9._-]+@)?(?:\\[[0-9a-f:.]+\\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?(?:/[0-9]{1,2})?$',
+      description: 'redis://host:port or rediss://host:port, without a password',
+    }),
+    passwordFile: Type.Optional(path),
+    // Whoever signed the server's certificate; by default the authorities that come with node.
+    caFile: Type.Optional(path),
+    timeoutMs: Type.Integer({ minimum: 10, maximum: 5000, default: 200 }),
+    prefix: Type.String({
+      pattern: '^[A-Za-z0-9:._-]{1,64}$',
+      description: '1 to 64 letters, digits, colons, dots, underscores or hyphens',
+      default: 'pinbridge:',
+    }),
+    whenGone: Type.Enum(['refuse', 'memory'], { type: 'string', default: 'refuse' }),
+  },
+  strict,
+)
 
 /**
  * Names of variables that a PKCS#11 module may be given, such as SOFTHSM2_CONF or ChrystokiConfigurationPath: none that
@@ -196,7 +244,16 @@ export const Token = Type.Object(
     // The number of the vendor's mechanism for ISO/IEC 9797-1 MAC algorithm 3; without it, that MAC is composed.
     retailMacMechanism: Type.Optional(Type.Integer({ minimum: 0x8000_0000, maximum: 0xffff_ffff })),
     sessions: Type.Integer({ minimum: 1, maximum: 256, default: 4 }),
+    // The one kind of socket that the module opens on the way to its HSM.
+    socket: Type.Enum(['none', 'unix', 'inet'], { type: 'string', default: 'none' }),
   },
+  strict,
+)
+
+const userId = Type.Integer({ minimum: 1, maximum: 4_294_967_294 })
+// By number: a name would have to be looked up, and a container often has none.
+const user = Type.Object(
+  { uid: userId, gid: userId, groups: Type.Array(userId, { maxItems: 31, uniqueItems: true, default: [] }) },
   strict,
 )
 
@@ -221,6 +278,11 @@ export const ConfigFile = Type.Object(
       },
       strict,
     ),
+    // Whom the processes run as when root starts the service; without it, all run as whoever starts it.
+    processes: Type.Object(
+      { users: Type.Optional(Type.Object({ gateway: user, vault: user }, strict)) },
+      { ...strict, default: {} },
+    ),
     keys: Type.Array(key, { minItems: 1 }),
     profiles: Type.Array(Profile, { default: [] }),
     d1: Type.Object(
@@ -228,6 +290,7 @@ export const ConfigFile = Type.Object(
       { ...strict, default: {} },
     ),
     weakPins,
+    authentication,
     clients: Type.Array(client, { default: [] }),
     listeners: Type.Object(
       {
@@ -248,9 +311,16 @@ export const ConfigFile = Type.Object(
             perClient: count(1000),
             perCard: count(10),
             perPinBlock: count(10),
+            // Of PINs that were set, which is no guess.
+            perCardMade: count(100),
           },
           { ...strict, default: {} },
         ),
+        store: Type.Optional(limitStore),
+        // Of a batch, so that one under a wrong key is not a thousand guesses.
+        batchRejects: Type.Integer({ minimum: 1, maximum: 10_000, default: 100 }),
+        // For so long a change counter stays used where a D1 profile has counterOnce.
+        counterTtlMs: Type.Integer({ minimum: 60_000, maximum: 10 * YEAR_MS, default: YEAR_MS }),
         requestMs: ms(10_000, 100),
         hsmMs: ms(5_000, 50),
         queue: count(1000),
@@ -259,15 +329,51 @@ export const ConfigFile = Type.Object(
       },
       { ...strict, default: {} },
     ),
+    // The record of operations; required outside development.
+    audit: Type.Optional(
+      Type.Object(
+        {
+          directory: path,
+          // An audit-mac key.
+          key: id,
+          sealEveryMs: ms(60_000, 1000),
+          sealEveryRecords: count(1000),
+          rotateBytes: Type.Integer({ minimum: 4096, maximum: 1_099_511_627_776, default: 268_435_456 }),
+          whenUnwritable: Type.Enum(['refuse', 'log'], { type: 'string', default: 'refuse' }),
+        },
+        strict,
+      ),
+    ),
     logLevel: Type.Enum(['debug', 'info', 'warn', 'error'], { type: 'string', default: 'info' }),
   },
   strict,
 )
 
 /** The configuration with every default filled in and every path absolute. */
-export type Config = Static<typeof ConfigFile>
+export type Config = Static<typeof ConfigFile> & {
+  /** What stands in the file of `authentication.bearer.jwks`; empty without it. */
+  readonly tokenKeys: readonly TokenKey[]
+}
+/** A public key that callers' tokens are verified with: the members of RFC 7517 and RFC 7518 that are no secret. */
+export interface TokenKey {
+  readonly kty: string
+  readonly kid?: string
+  readonly use?: string
+  readonly alg?: string
+  readonly crv?: string
+  readonly x?: string
+  readonly y?: string
+  readonly n?: string
+  readonly e?: string
+}
+/** How callers' tokens are checked. */
+export type BearerConfig = Omit<NonNullable<Config['authentication']['bearer']>, 'jwks'> & {
+  readonly keys: readonly TokenKey[]
+}
 /** A token that holds the keys. */
 export type TokenConfig = Config['hsm']['tokens'][number]
+/** A user that a process becomes, with its groups. */
+export type ProcessUser = Static<typeof user>
 /** A key of the catalogue: its metadata, never its value. */
 export type KeyEntry = Config['keys'][number]
 /** What D1's public pages leave open, as this issuer agreed it with D1. */
@@ -276,17 +382,22 @@ export type D1Profile = Config['d1']['profiles'][number]
 export type Recipient = Config['d1']['recipients'][number]
 /** A caller, known by its certificate, and what it may do. */
 export type ClientEntry = Config['clients'][number]
+/** The server that nodes share their limits in. */
+export type LimitStoreConfig = Static<typeof limitStore>
 /** The name of an operation in a grant. */
 export type GrantableOperation = (typeof GRANTABLE_OPERATIONS)[number]
 
 /** What the gateway is given: no HSM member, no PIN file, and of the keys only what stands in GET /v1/keys. */
-export type GatewayConfig = Pick<Config, 'environment' | 'clients' | 'listeners' | 'limits' | 'logLevel'> & {
+export type GatewayConfig = Pick<Config, 'environment' | 'clients' | 'listeners' | 'limits' | 'audit' | 'logLevel'> & {
   readonly keys: readonly Pick<
     KeyEntry,
     'id' | 'version' | 'purpose' | 'direction' | 'use' | 'algorithm' | 'kcv' | 'profile' | 'state'
   >[]
   /** The wire names of `type` in pin/set that any D1 profile accepts. */
   readonly setPinTypes: readonly string[]
+  readonly authentication: { readonly bearer?: BearerConfig }
+  /** The ids of the JWE keys whose D1 profile accepts a change counter once. */
+  readonly counterOnceKeys: readonly string[]
 }
 
 /** What a vault is given: its one token, and of the rest everything but the listeners, the clients and the gateway's limits. */
@@ -299,4 +410,6 @@ export type VaultConfig = Pick<Config, 'environment' | 'keys' | 'profiles' | 'd1
   }
   /** Whether any client may translate to or from SECCOS: if none may, a gateway may not either. */
   readonly seccosTranslation: boolean
+  /** It answers a migration, which asks for one operation. */
+  readonly migratesOnly: boolean
 }

@@ -1,5 +1,5 @@
 /**
- * Reads one YAML 1.2 document as plain data: no tags, aliases, anchors, merge keys or directives, and no member twice.
+ * Reads one YAML 1.2 document as plain data: no tags, aliases, anchors, merge keys or directives, and no member twice (M-23).
  *
  * What YAML can do beyond data lets two readers of one file see two policies, so that none of it is allowed.
  */

@@ -96,7 +96,18 @@ describe('gatewayConfig', () => {
   it('holds no HSM member, no profile, no D1 key, and of a key only what GET /v1/keys shows', () => {
     const config = gatewayConfig(load())
     expect(Object.keys(config).sort()).toEqual(
-      ['clients', 'environment', 'keys', 'limits', 'listeners', 'logLevel', 'setPinTypes'].sort(),
+      [
+        'audit',
+        'authentication',
+        'clients',
+        'environment',
+        'keys',
+        'limits',
+        'listeners',
+        'logLevel',
+        'setPinTypes',
+        'counterOnceKeys',
+      ].sort(),
     )
     const { id, version, state, purpose, use, algorithm, profile, kcv } = validConfig().keys[5]
     expect(config.keys[5]).toStrictEqual({ id, version, purpose, use, algorithm, kcv, profile, state })
@@ -134,7 +145,7 @@ describe('vaultConfig', () => {
     const { environment, keys, profiles, d1, weakPins, logLevel } = config
     const hsm = { token: config.hsm.tokens[0], recycle: config.hsm.recycle, allKeysNeeded: false }
     const expected = { environment, hsm, keys, profiles, d1, weakPins, logLevel }
-    expect(vaultConfigOf(config)).toStrictEqual({ ...expected, seccosTranslation: false })
+    expect(vaultConfigOf(config)).toStrictEqual({ ...expected, seccosTranslation: false, migratesOnly: false })
     const granting = load((draft) => draft.clients[0].grants[0].operations.push('pin-blocks/translate-seccos'))
     expect(vaultConfigOf(granting).seccosTranslation).toBe(true)
     expect(Object.isFrozen(vaultConfigOf(config))).toBe(true)

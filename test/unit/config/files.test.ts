@@ -146,6 +146,10 @@ describe('the certificates', () => {
         (listeners.api.clientCa = site.write('both.pem', certificates().ca + certificates().server.certificate)),
     ],
     [
+      'clientCa: must not be writable by group or others, and its mode is 0620',
+      ({ listeners }) => (listeners.api.clientCa = site.write('open-ca.pem', certificates().ca, 0o620)),
+    ],
+    [
       'privateKey: does not belong to the certificate',
       ({ listeners }) => (listeners.api.privateKey = site.write('other-key.pem', otherKey)),
     ],

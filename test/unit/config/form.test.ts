@@ -32,6 +32,13 @@ const UNKNOWN: [place: string, (config: Draft) => Draft][] = [
   ['listeners.management.', ({ listeners }) => listeners.management],
   ['limits.', ({ limits }) => limits],
   ['limits.guesses.', ({ limits }) => limits.guesses],
+  [
+    'limits.store.',
+    ({ limits, keys }) => {
+      keys.push({ ...keys.at(-1), id: 'limit-hash', purpose: 'limit-hash' })
+      return (limits.store = { url: 'redis://127.0.0.1:6379' })
+    },
+  ],
 ]
 
 describe('unknown members', () => {
@@ -63,7 +70,7 @@ describe('a member of the wrong form', () => {
     ['environment: is missing', (config) => delete config.environment],
     ['environment: must be one of development, production', (config) => (config.environment = 'CANARY')],
     ['listeners: is missing', (config) => delete config.listeners],
-    ['keys: is empty', (config) => Object.assign(config, { keys: [], clients: [], d1: {} })],
+    ['keys: is empty', (config) => Object.assign(config, { keys: [], clients: [], d1: {}, audit: undefined })],
     ['keys[1].kcv: is missing', ({ keys }) => delete keys[1].kcv],
     ['keys[1].kcv: is empty', ({ keys }) => (keys[1].kcv = null)],
     ['keys[1].kcv: must be text: YAML reads it as a number, so put it in quotes', ({ keys }) => (keys[1].kcv = 918273)],

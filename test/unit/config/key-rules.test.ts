@@ -27,19 +27,19 @@ describe('the catalogue', () => {
 
   it.each<Case>([
     [
-      'keys[7].version: is the version of keys[1] too, which has the same id',
+      'keys[8].version: is the version of keys[1] too, which has the same id',
       (config) => add(config, 1, { state: 'retired' }),
     ],
     [
-      'keys[7].state: keys[1] is active too, and one version of a key is at a time',
+      'keys[8].state: keys[1] is active too, and one version of a key is at a time',
       (config) => add(config, 1, { version: 2 }),
     ],
     [
-      'keys[7].purpose: is not that of keys[4], another version of this key',
+      'keys[8].purpose: is not that of keys[4], another version of this key',
       (config) => add(config, 3, { id: 'prw', version: 2, state: 'pending' }),
     ],
-    ['keys[7].id: must not end in .cbc', (config) => add(config, 1, { id: 'pin-mac.cbc' })],
-    ['keys[7].kid: is the kid of keys[0] too', (config) => add(config, 0, { id: 'jwe-2', state: 'retiring' })],
+    ['keys[8].id: must not end in .cbc', (config) => add(config, 1, { id: 'pin-mac.cbc' })],
+    ['keys[8].kid: is the kid of keys[0] too', (config) => add(config, 0, { id: 'jwe-2', state: 'retiring' })],
   ])('%s', (problem, change) => {
     expect(site.problemsAfter(change)).toEqual([problem])
   })
@@ -174,7 +174,7 @@ describe('a shipped profile in production', () => {
 
   it('is nothing that a configured one is', () => {
     const config = { ...validConfig(), environment: 'production', d1: {}, clients: [] }
-    config.keys = [{ ...config.keys[6], purpose: 'pin-mac', profile: 'own-mac' }]
+    config.keys = [{ ...config.keys[6], purpose: 'pin-mac', profile: 'own-mac' }, config.keys[7]]
     expect(site.problemsOf(config)).toEqual([])
   })
 })

@@ -34,6 +34,7 @@ describe('one token', () => {
         environment: {},
         libraryParameters: "configdir='sql:/x'",
         sessions: 4,
+        socket: 'none',
       },
     ])
     expect(recycle.rssMiB).toBe(512)

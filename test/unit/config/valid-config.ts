@@ -72,6 +72,7 @@ export function validConfig(): Draft {
         kcv: 'A1B2C3D4E5',
         check: 'AABBCCDDEEFF00112233445566778899',
       }),
+      key('audit-mac', 'audit-mac', 'AES-256', { kcv: 'A1B2C3D4E5', check: 'AABBCCDDEEFF00112233445566778899' }),
     ],
     profiles: [macProfile()],
     d1: {
@@ -104,6 +105,7 @@ export function validConfig(): Draft {
       management: { port: 9443 },
     },
     limits: { guesses: { perCard: 5 } },
+    audit: { directory: 'audit', key: 'audit-mac' },
   }
 }
 
@@ -137,6 +139,7 @@ export class Site {
     this.certificates = certificates
     mkdirSync(join(this.directory, 'token'))
     mkdirSync(join(this.directory, 'tls'))
+    mkdirSync(join(this.directory, 'audit'), { mode: 0o700 })
     this.write('token/module.so', 'a native module')
     this.write('pin', '1234')
     this.write('tls/ca.pem', certificates.ca)

@@ -39,8 +39,11 @@ has_packages() { cmp -s package-lock.json node_modules/.pinbridge-installed && [
 
 has_build() {
   local stamp=node_modules/.pinbridge-built
-  [ -e dist/cli/main.js ] && [ -e "$stamp" ] && [ -z "$(find src tsconfig.json -newer "$stamp" -print -quit)" ]
+  [ -e dist/cli/main.js ] && [ -e dist/launcher ] && [ -e "$stamp" ] &&
+    [ -z "$(find src tsconfig.json native-config/launcher.c native-config/build-launcher -newer "$stamp" -print -quit)" ]
 }
+
+has_compiler() { printf '#include <linux/seccomp.h>\n#include <stdio.h>\n' | cc -E - >/dev/null 2>&1; }
 
 install_from_apt() {
   local as_root=()
@@ -60,6 +63,7 @@ install_from_apt() {
 install_missing_from_apt() {
   local missing=() tool
   has_softhsm || missing+=(softhsm2)
+  if ! has_build && ! has_compiler; then missing+=(gcc libc6-dev); fi
   if ! has_packages; then
     # The native module is compiled: a compiler is needed once.
     for tool in g++ make python3; do
@@ -108,6 +112,8 @@ build() {
   touch node_modules/.pinbridge-building
   quietly "$NODE" node_modules/typescript/bin/tsc -p src/tsconfig.json --outDir "$fresh" ||
     fail 'the build failed; the compiler'\''s last words are above'
+  quietly native-config/build-launcher "$fresh/launcher" ||
+    fail 'the launcher could not be built; the compiler'\''s last words are above'
   if [ -e dist ]; then mv dist node_modules/.pinbridge-replaced; fi
   mv "$fresh" dist
   mv node_modules/.pinbridge-building node_modules/.pinbridge-built

@@ -2,7 +2,7 @@
  * Puts this process under node's permission model by starting it anew in its place: a flag is the only way in, and whoever
  * types the command should not have to know it.
  */
-import { HARDENING_FLAGS } from '../supervisor/spawn.ts'
+import { HARDENING_FLAGS, launchedAsSupervisor } from '../supervisor/spawn.ts'
 import { CommandError } from './command-error.ts'
 
 const EX_UNAVAILABLE = 69
@@ -20,5 +20,7 @@ export function confine(mayWrite: readonly string[], more: readonly string[] = [
     throw new CommandError(EX_UNAVAILABLE, 'this node cannot be confined: Node.js 24 is needed')
   const flags = ['--permission', '--no-warnings', ...HARDENING_FLAGS, ...more]
   const rights = ['--allow-child-process', '--allow-fs-read=*', ...mayWrite.map((path) => `--allow-fs-write=${path}`)]
-  process.execve(process.execPath, [process.execPath, ...flags, ...rights, ...process.argv.slice(1)], process.env)
+  const command = [process.execPath, ...flags, ...rights, ...process.argv.slice(1)]
+  const [program = '', ...args] = launchedAsSupervisor(command)
+  process.execve(program, [program, ...args], process.env)
 }

@@ -21,7 +21,11 @@ export interface Served {
 /** A server of a test's own. */
 export interface P11KitServer {
   /** What a configuration says instead of the served token's own; label and PIN stay those of the token. */
-  readonly members: { readonly module: string; readonly environment: Readonly<Record<string, string>> }
+  readonly members: {
+    readonly module: string
+    readonly environment: Readonly<Record<string, string>>
+    readonly socket: 'unix'
+  }
   readonly socket: string
   /** The server's process number; undefined while there is none. */
   readonly pid: () => number | undefined
@@ -91,7 +95,7 @@ export async function startP11Kit(folder: string, served: Served): Promise<P11Ki
   process.once('exit', onExit)
   await start()
   return {
-    members: { module, environment: { P11_KIT_SERVER_ADDRESS: `unix:path=${socket}` } },
+    members: { module, environment: { P11_KIT_SERVER_ADDRESS: `unix:path=${socket}` }, socket: 'unix' },
     socket,
     pid,
     remotes,

@@ -23,6 +23,7 @@ export interface TokenMembers {
   readonly pinFile: string
   readonly environment: Readonly<Record<string, string>>
   readonly libraryParameters?: string
+  readonly socket?: 'none' | 'unix' | 'inet'
 }
 
 /** A token that is empty and takes its user PIN. */
@@ -94,6 +95,8 @@ const MAKERS: Record<TokenKind, (folder: string, pinFile: string) => Made | Prom
       module: modulePath('openCryptoki', ['/usr/lib/*'], 'libopencryptoki.so.0'),
       // All slots of the machine are seen by label.
       tokenLabel: name,
+      // To its daemon.
+      socket: 'unix',
       release: () => {
         wipe(name)
         lease.close()

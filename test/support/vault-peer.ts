@@ -76,12 +76,11 @@ export async function startVaultPeer(configPath: string): Promise<VaultPeer> {
 
   const [token] = config.hsm.tokens
   if (token === undefined) throw new Error('the configuration has no token')
-  const child = spawnVault(token)
+  const child = spawnVault({ vault: 1, config: vaultConfig(config, token), secret, bridgeSocket }, undefined)
   const exited = new Promise<{ code: number | null; signal: string | null }>((resolve) =>
     child.once('exit', (code, signal) => resolve({ code, signal })),
   )
   child.on('message', (message: VaultReport) => reports.push(message))
-  child.send({ type: 'start', vault: 1, config: vaultConfig(config, token), bridgeSocket, secret })
 
   const end = async () => {
     child.kill('SIGKILL')

@@ -109,21 +109,19 @@ describe('the processes of a running service', () => {
     )
 
   it('start under the permission model with explicit flags only', () => {
+    const mayWrite = `--allow-fs-write=${join(dirname(service.setUp.config), 'audit')}`
     for (const pid of [gateway, ...vaults]) {
       const [, ...flags] = argumentsOf(pid)
       expect(flags[0]).toBe('--permission')
       const plain = flags.slice(0, -1).filter((flag) => !flag.startsWith('--allow-fs-read='))
       const hardening = ['--permission', '--no-warnings', '--disable-proto=delete', '--disable-sigusr1']
       const own =
-        pid === gateway ? ['--no-addons', '--max-semi-space-size=16'] : ['--initial-heap-size=128', '--allow-addons']
+        pid === gateway
+          ? ['--no-addons', '--max-semi-space-size=16', '--clear-free-memory', '--expose-gc', mayWrite]
+          : ['--initial-heap-size=128', '--allow-addons']
       expect(plain).toEqual([...hardening, ...own])
       expect(flags.some((flag) => /^--allow-fs-read=(\*|\/)$/.test(flag))).toBe(false)
-      expect(
-        flags.some(
-          (flag) =>
-            flag.startsWith('--allow-fs-write') || flag === '--allow-child-process' || flag === '--allow-worker',
-        ),
-      ).toBe(false)
+      expect(flags.filter((flag) => ['--allow-child-process', '--allow-worker'].includes(flag))).toEqual([])
     }
     expect(argumentsOf(service.ready.pid)).toContain('--permission')
     expect(argumentsOf(service.ready.pid)).not.toContain('--allow-addons')
@@ -194,7 +192,7 @@ describe('the processes of a running service', () => {
         .filter((path) => path.startsWith(dev))
         .map((path) => path.slice(dev.length + 1))
         .sort(),
-    ).toEqual(['ca.pem', 'server-key.pem', 'server.pem'])
+    ).toEqual(['audit', 'ca.pem', 'server-key.pem', 'server.pem'])
     for (const vault of vaults) {
       expect(
         read(vault)
@@ -211,7 +209,10 @@ describe('the processes of a running service', () => {
       const shown = [...argumentsOf(pid), ...environmentOf(pid)].join('\n')
       for (const secret of secrets) expect(shown.toUpperCase().includes(secret)).toBe(false)
     }
-    expect(environmentOf(gateway).sort()).toEqual(['NODE_CHANNEL_FD=3', 'NODE_CHANNEL_SERIALIZATION_MODE=json'])
+    // glibc cuts its variable in two where it stands.
+    const malloc = ['GLIBC_TUNABLES=glibc.malloc.perturb=165', 'glibc.malloc.tcache_count=0']
+    const channel = ['NODE_CHANNEL_FD=3', 'NODE_CHANNEL_SERIALIZATION_MODE=json']
+    expect(environmentOf(gateway).sort()).toEqual([...malloc, ...channel].sort())
     expect(argumentsOf(gateway).join(' ')).not.toMatch(/hsm|token|softhsm/i)
     for (const vault of vaults) {
       expect(
@@ -224,7 +225,6 @@ describe('the processes of a running service', () => {
         'NODE_CHANNEL_SERIALIZATION_MODE',
         'SOFTHSM2_CONF',
         'UV_THREADPOOL_SIZE',
-        // glibc cuts its variable in two where it stands.
         'glibc.malloc.tcache_count',
       ])
     }

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { JWK } from 'jose'
 import type { DevelopmentSetUp } from '../../../src/cli/development/set-up.ts'
 import { iso0Block, iso0Payload, openPin, seal, seccosPayload, type PinChange } from '../../d1/simulator.ts'
+import { agreed } from '../../support/oracles.ts'
 import { makeSetUp, temporaryFolder } from '../../support/service.ts'
 import { startVaultPeer, type VaultPeer } from '../../support/vault-peer.ts'
 import { cardAndPin, tdea } from './traffic.ts'
@@ -24,6 +25,8 @@ function pack(items: readonly { pan: string; block: string }[]): Buffer {
   const pans = items.map(({ pan }) => pan.padStart(20, '0'))
   return Buffer.from([...pans, ...items.map(({ block }) => block)].join(''), 'hex')
 }
+
+const asciiHex = (text: string): string => Buffer.from(text, 'ascii').toString('hex')
 
 /** A frame of the bridge: its length, the JSON's length, JSON, packed bytes. */
 function frame(json: string, packed: Buffer = Buffer.alloc(0)): Buffer {
@@ -150,6 +153,27 @@ describe('a vault under a gateway that was taken over', () => {
     })
   })
 
+  it('seals a digest with the time of its own clock, as two oracles do', async () => {
+    const digest = randomBytes(32).toString('hex').toUpperCase()
+    const askedMs = Date.now()
+    const { answer } = await vault.ask('sealAudit', { key: 'audit-mac', digest })
+    const { mac, sealedAtMs, key } = answer
+    expect(key).toEqual({ id: 'audit-mac', version: 1, kcv: setUp.keys.find(({ id }) => id === 'audit-mac')!.kcv })
+    expect(sealedAtMs - askedMs).toBeGreaterThanOrEqual(0)
+    const message = `${asciiHex('pinbridge audit seal, version 01')}${digest}${sealedAtMs.toString(16).padStart(16, '0')}`
+    expect(mac.toLowerCase()).toBe(agreed((oracle) => oracle.cmac('AES', value('audit-mac'), message)))
+  })
+
+  it("derives the limits' hash key by SP 800-108 in counter mode, as two oracles do, and the same each time", async () => {
+    const block = (i: number) => `0000000${i}${asciiHex('pinbridge limit hash')}0000000100`
+    const expected = [1, 2].map((i) => agreed((oracle) => oracle.cmac('AES', value('limit-hash'), block(i)))).join('')
+    for (let i = 0; i < 2; i++) {
+      const { packed, answer } = await vault.ask('deriveHashKey', {})
+      expect(packed.toLowerCase()).toBe(expected)
+      expect(answer.key.id).toBe('limit-hash')
+    }
+  })
+
   describe('refuses a key that is not for this', () => {
     const FORBIDDEN = 'ERR_KEY_USE_FORBIDDEN'
     const zone = (key: string, format = 'ISO-0') => ({ key, format })
@@ -196,6 +220,26 @@ describe('a vault under a gateway that was taken over', () => {
       for (const key of ['prw', 'zpk-out', 'zpk-in', 'seccos-pin', 'jwe-rsa', 'pin-mac-aes', 'pin-mac.cbc']) {
         await expectRefusal(operation, mac({ key, ...rest }), FORBIDDEN)
       }
+    })
+
+    it("the service's own keys for a caller's work, and each other's", async () => {
+      for (const key of ['audit-mac', 'limit-hash']) {
+        await expectRefusal('translatePinBlocks', translate({ to: zone(key) }), FORBIDDEN)
+        await expectRefusal('translatePinBlocks', translate({ from: zone(key, 'ISO-4') }), FORBIDDEN)
+        await expectRefusal('generatePrw', prw({ key }), FORBIDDEN)
+        await expectRefusal('generateMac', mac({ key }), FORBIDDEN)
+        await expectRefusal('verifyMac', mac({ key, mac: '00112233' }), FORBIDDEN)
+      }
+      for (const key of ['limit-hash', 'pin-mac', 'zpk-out', 'prw', 'jwe-ec', 'nobody']) {
+        await expectRefusal('sealAudit', { key, digest: '0'.repeat(64) }, FORBIDDEN)
+      }
+      for (const body of [
+        { key: 'audit-mac', digest: '0'.repeat(62) },
+        { key: 'audit-mac', digest: 'z'.repeat(64) },
+      ]) {
+        await expectRefusal('sealAudit', body, 'ERR_REQUEST_INVALID')
+      }
+      await expectRefusal('deriveHashKey', { key: 'audit-mac' }, 'ERR_REQUEST_INVALID')
     })
 
     it('a verify-only MAC key to generate, alone and in a pin/set', async () => {

@@ -1,6 +1,6 @@
 /** `pinbridge init --dev`: makes a development set-up. What makes it is not part of a production image. */
-import { Command, InvalidArgumentError } from 'commander'
-import { MODULE_VARIABLE } from '../config/schema.ts'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import { MODULE_VARIABLE, type TokenConfig } from '../config/schema.ts'
 import { HsmStartError } from '../hsm/hsm.ts'
 import { CommandError } from './command-error.ts'
 
@@ -10,6 +10,8 @@ const EX_CANTCREAT = 73
 const EX_NOPERM = 77
 const EX_CONFIG = 78
 
+type Socket = TokenConfig['socket']
+
 interface InitOptions {
   readonly dev?: boolean
   readonly dir: string
@@ -17,6 +19,7 @@ interface InitOptions {
   readonly tokenLabel?: string
   readonly pinFile?: string
   readonly libraryParameters?: string
+  readonly socket?: Socket
   readonly environment: Record<string, string>
   readonly json?: boolean
 }
@@ -34,6 +37,7 @@ export function initCommand(): Command {
     )
     .option('--pin-file <file>', "file with that token's user PIN; it stays where it is")
     .option('--library-parameters <text>', 'what the module is given at C_Initialize')
+    .addOption(new Option('--socket <kind>', 'what the module reaches its HSM by').choices(['none', 'unix', 'inet']))
     .option('--environment <name=value>', 'a variable that the module reads; may be given again', collect, {})
     .option('--json', 'print what was made as one JSON object, key values included')
     .action(init)
@@ -73,11 +77,15 @@ async function init(options: InitOptions): Promise<void> {
 }
 
 /** The token that the options name; undefined if they name none. */
-function existingToken({ module, tokenLabel, pinFile, environment, libraryParameters }: InitOptions) {
+function existingToken({ module, tokenLabel, pinFile, environment, libraryParameters, socket }: InitOptions) {
   if (module !== undefined && tokenLabel !== undefined && pinFile !== undefined) {
-    return { module, tokenLabel, pinFile, environment, ...(libraryParameters !== undefined && { libraryParameters }) }
+    return {
+      ...{ module, tokenLabel, pinFile, environment },
+      ...(libraryParameters !== undefined && { libraryParameters }),
+      ...(socket !== undefined && { socket }),
+    }
   }
-  const said = [tokenLabel, pinFile, libraryParameters, ...Object.keys(environment)]
+  const said = [tokenLabel, pinFile, libraryParameters, socket, ...Object.keys(environment)]
   if (said.every((each) => each === undefined)) return undefined
   throw new CommandError(EX_USAGE, 'a token that is there needs all of --module, --token-label and --pin-file')
 }

@@ -68,12 +68,15 @@ async function run(line: CommandLine): Promise<void> {
   const refusals = pinOwnersIn(line.config).map(refusalPath)
   confine([...written, ...refusals, join(tmpdir(), 'pinbridge-*')], HEAP_FLAGS)
   // Loaded here, because this process begins anew when it is confined.
-  const [{ loadConfig }, { migrate }, { summaryText }] = await Promise.all([
+  const [{ loadConfig }, { migrate }, { summaryText }, { assertMayStart }] = await Promise.all([
     import('../config/config.ts'),
     import('../migration/migrate.ts'),
     import('../migration/summary.ts'),
+    import('../supervisor/start-rules.ts'),
   ])
-  const { exitCode, summary, sentences } = await migrate(loadConfig(line.config), options)
+  const config = loadConfig(line.config)
+  assertMayStart(config)
+  const { exitCode, summary, sentences } = await migrate(config, options)
   for (const sentence of sentences) process.stderr.write(`${sentence}\n`)
   if (summary) {
     const text = line.json ? `${JSON.stringify(summary)}\n` : summaryText(summary)

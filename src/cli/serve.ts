@@ -1,9 +1,12 @@
 /** `pinbridge serve`: runs the service until it is told to stop. */
 import { tmpdir } from 'node:os'
-import { Command, InvalidArgumentError } from 'commander'
+import { Command } from 'commander'
+import { forbidCodeGeneration } from '../code-generation.ts'
 import { pinOwnersIn } from '../config/pin-owners.ts'
 import { refusalPath } from '../pin-file.ts'
+import { hasLauncher } from '../supervisor/spawn.ts'
 import { confine } from './confine.ts'
+import { parsePort } from './port.ts'
 
 interface ServeOptions {
   readonly config: string
@@ -26,29 +29,37 @@ export function serveCommand(): Command {
 async function serve(options: ServeOptions): Promise<void> {
   confine([tmpdir(), ...pinOwnersIn(options.config).map(refusalPath)])
   // Loaded here, because this process begins anew when it is confined.
-  const [{ loadConfig }, { createLog }, { Supervisor }] = await Promise.all([
+  const [{ loadConfig }, { createLog }, { Supervisor }, { watchConfig }, { assertMayStart }] = await Promise.all([
     import('../config/config.ts'),
     import('../log.ts'),
     import('../supervisor/supervisor.ts'),
+    import('../supervisor/reload.ts'),
+    import('../supervisor/start-rules.ts'),
   ])
-  const config = loadConfig(options.config, {
-    ...(options.port !== undefined && { port: options.port }),
-    ...(options.managementPort !== undefined && { managementPort: options.managementPort }),
-  })
+  const load = () =>
+    loadConfig(options.config, {
+      ...(options.port !== undefined && { port: options.port }),
+      ...(options.managementPort !== undefined && { managementPort: options.managementPort }),
+    })
+  const config = load()
+  assertMayStart(config)
   const log = createLog('supervisor', config.logLevel)
   if (config.environment === 'development') {
     log.warn('DEVELOPMENT: keys with known values, for tests only; never give this service a real PIN')
+    if (!hasLauncher()) log.warn('the launcher is not built: gateway and vaults may ask the kernel for anything')
   }
   const supervisor = new Supervisor(config, log, {
     onReady: (line) => process.stdout.write(`${JSON.stringify(line)}\n`),
     onEnd: (exitCode) => process.exit(exitCode),
   })
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(signal, () => supervisor.stop())
+  const reloader = watchConfig({ path: options.config, load, service: supervisor, log })
+  process.on('SIGHUP', reloader.reload)
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.once(signal, () => {
+      reloader.stop()
+      supervisor.stop()
+    })
+  }
   supervisor.start()
-}
-
-function parsePort(text: string): number {
-  const port = Number(text)
-  if (!/^\d{1,5}$/.test(text) || port > 65_535) throw new InvalidArgumentError('a port is a number from 0 to 65535')
-  return port
+  forbidCodeGeneration()
 }

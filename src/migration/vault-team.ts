@@ -4,9 +4,9 @@
  */
 import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
-import { availableParallelism, tmpdir } from 'node:os'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { AnswerOf, RequestOf } from '../bridge/contract.ts'
@@ -18,8 +18,9 @@ import type { HsmStartFailure } from '../hsm/hsm.ts'
 import type { Logger } from '../log.ts'
 import { isRefused, REFUSED_BEFORE, rememberRefusal } from '../pin-file.ts'
 import { Backoff } from '../supervisor/backoff.ts'
-import type { VaultCommand, VaultReport } from '../supervisor/messages.ts'
-import { onEnd, sendTo, spawnVault, VAULT_START_MS } from '../supervisor/spawn.ts'
+import { makeBridgeFolder } from '../supervisor/bridge-folder.ts'
+import type { VaultReport } from '../supervisor/messages.ts'
+import { onEnd, spawnVault, VAULT_START_MS } from '../supervisor/spawn.ts'
 import { EX_NOPERM, EX_UNAVAILABLE, MigrationError } from './migration-error.ts'
 
 /** How many chunks a vault holds: one that it works on and one that is there when it is done. */
@@ -67,7 +68,7 @@ export class VaultTeam {
   readonly #keys: readonly KeyEntry[]
   readonly #log: Logger
   readonly #pool: VaultPool
-  readonly #folder = mkdtempSync(join(tmpdir(), 'pinbridge-'))
+  readonly #folder = makeBridgeFolder()
   readonly #socket = join(this.#folder, 'bridge.sock')
   readonly #server: Server
   readonly #vaults = new Map<number, Vault>()
@@ -246,7 +247,10 @@ export class VaultTeam {
     const id = this.#nextVault++
     const secret = randomBytes(32).toString('hex')
     const started = performance.now()
-    const child = spawnVault(token)
+    this.#pool.admit(id, secret, token.name)
+    const config = migrationVaultConfig(this.#config, token, this.#keys)
+    const start = { vault: id, config, secret, bridgeSocket: this.#socket }
+    const child = spawnVault(start, this.#config.processes.users?.vault)
     const vault: Vault = {
       token,
       process: child,
@@ -255,10 +259,6 @@ export class VaultTeam {
       isTired: false,
     }
     this.#vaults.set(id, vault)
-    this.#pool.admit(id, secret, token.name)
-    const config = migrationVaultConfig(this.#config, token, this.#keys)
-    const command: VaultCommand = { type: 'start', vault: id, config, bridgeSocket: this.#socket, secret }
-    sendTo(child, command)
     return new Promise((resolve) => {
       let failure: Failure = { reason: 'token-absent', problems: ['the vault ended without a word'], pinIdentity: '' }
       let isOpen = false

@@ -11,8 +11,8 @@ import type { HsmStartFailure } from '../hsm/hsm.ts'
 import type { Logger } from '../log.ts'
 import { identityOf, isRefused, rememberRefusal, untilChanged } from '../pin-file.ts'
 import { Backoff } from './backoff.ts'
-import type { GatewayCommand, RestartCause, TokenState, VaultCommand, VaultReport } from './messages.ts'
-import { onEnd, sendTo, spawnVault, VAULT_START_MS } from './spawn.ts'
+import type { GatewayCommand, RestartCause, TokenState, VaultReport } from './messages.ts'
+import { onEnd, spawnVault, VAULT_START_MS } from './spawn.ts'
 
 /** A process that lived this long has started well. */
 const STABLE_MS = 10_000
@@ -40,7 +40,8 @@ type StartFailure = Pick<Extract<VaultReport, { type: 'failed' }>, 'reason' | 'p
 
 /** What a crew needs of the supervisor. */
 export interface CrewDeps {
-  readonly config: Config
+  /** As it is now: a vault that is started later is given what was taken over meanwhile. */
+  readonly config: () => Config
   readonly token: TokenConfig
   /** How many vaults there are to be. */
   readonly wanted: number
@@ -94,6 +95,13 @@ export class Crew {
   /** Starts vaults, one after the other, until there are as many as are wanted. */
   fill(): void {
     if (!this.#filling) void this.#startMissing()
+  }
+
+  /** Replaces every vault, each once another serves in its place: what it began with is not what is configured now. */
+  renew(): void {
+    this.#log.info('replacing the vaults: their part of the configuration has changed')
+    for (const vault of this.#vaults.values()) vault.replaced = true
+    this.fill()
   }
 
   /** The gateway has admitted a vault of this number, which may be another crew's. */
@@ -168,10 +176,16 @@ export class Crew {
 
   /** Starts one vault and waits until its HSM is open; returns why not, if not. */
   #startVault(): Promise<StartFailure | undefined> {
-    const { config, token, tellGateway } = this.#deps
+    const { token, tellGateway } = this.#deps
+    const config = this.#deps.config()
     const id = this.#deps.nextVault()
     const secret = randomBytes(32).toString('hex')
-    const child = spawnVault(token)
+    tellGateway({ type: 'admit', vault: id, token: token.name, secret })
+    const bridgeSocket = this.#deps.bridgeSocket() ?? ''
+    const child = spawnVault(
+      { vault: id, config: vaultConfig(config, token), secret, bridgeSocket },
+      config.processes.users?.vault,
+    )
     const vault: Vault = {
       id,
       process: child,
@@ -186,15 +200,6 @@ export class Crew {
       cause: undefined,
     }
     this.#vaults.set(id, vault)
-    tellGateway({ type: 'admit', vault: id, token: token.name, secret })
-    const bridgeSocket = this.#deps.bridgeSocket() ?? ''
-    sendTo(child, {
-      type: 'start',
-      vault: id,
-      config: vaultConfig(config, token),
-      bridgeSocket,
-      secret,
-    } satisfies VaultCommand)
     return new Promise((resolve) => {
       let failure: StartFailure = { reason: 'token-absent', pinIdentity: '' }
       const started = performance.now()
@@ -250,7 +255,7 @@ export class Crew {
     const replaced = serving.filter((vault) => vault.replaced)
     for (const vault of replaced.slice(0, Math.max(0, serving.length - this.wanted))) {
       vault.draining = true
-      vault.impatience = setTimeout(() => vault.process.kill('SIGKILL'), 2 * this.#deps.config.limits.hsmMs)
+      vault.impatience = setTimeout(() => vault.process.kill('SIGKILL'), 2 * this.#deps.config().limits.hsmMs)
       this.#deps.tellGateway({ type: 'drain', vault: vault.id })
     }
   }

@@ -17,9 +17,15 @@ export interface TokenReport {
   readonly wanted: number
 }
 
+/** What a running gateway takes over; the TLS files it reads itself. */
+export type LiveConfig = Pick<GatewayConfig, 'clients' | 'authentication'>
+
+/** A socket of the bridge: the launcher has opened it, or it is still to be opened. */
+export type BridgeEnd = { readonly fd: number } | { readonly path: string }
+
 /** To the gateway. */
 export type GatewayCommand =
-  | { readonly type: 'start'; readonly config: GatewayConfig; readonly bridgeSocket: string }
+  | { readonly type: 'start'; readonly config: GatewayConfig; readonly bridge: BridgeEnd }
   /** A vault of this number will connect and show this secret, once. */
   | { readonly type: 'admit'; readonly vault: number; readonly token: string; readonly secret: string }
   /** Said whenever it changes. */
@@ -30,6 +36,10 @@ export type GatewayCommand =
     }
   /** Give this vault nothing more, and let it go when it has answered. */
   | { readonly type: 'drain'; readonly vault: number }
+  /** Take this over, and read the TLS files anew. */
+  | { readonly type: 'reload'; readonly config: LiveConfig }
+  /** A new configuration was not fit, and was not sent. */
+  | { readonly type: 'reload-refused' }
   | { readonly type: 'stop' }
 
 /** From the gateway. */
@@ -40,6 +50,8 @@ export type GatewayReport =
   | { readonly type: 'vault-ready'; readonly vault: number }
   /** It did not answer within the deadline: a process with a hung native call cannot end itself. */
   | { readonly type: 'vault-overdue'; readonly vault: number }
+  /** Whether it took over all of what it was told to; else nothing. */
+  | { readonly type: 'reloaded'; readonly applied: boolean }
   | { readonly type: 'failed'; readonly problem: string }
 
 /** To a vault. */
@@ -47,7 +59,7 @@ export interface VaultCommand {
   readonly type: 'start'
   readonly vault: number
   readonly config: VaultConfig
-  readonly bridgeSocket: string
+  readonly bridge: BridgeEnd
   readonly secret: string
 }
 

@@ -1,13 +1,15 @@
-/** Starts gateway and vaults as siblings, watches them and replaces them; it opens no network and no HSM. */
+/** Starts gateway and vaults as siblings, watches them and replaces them; it opens no network and no HSM (M-1). */
 import type { ChildProcess } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { availableParallelism, tmpdir } from 'node:os'
+import { rmSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { gatewayConfig } from '../config/config.ts'
+import { isDeepStrictEqual } from 'node:util'
+import { gatewayConfig, vaultConfig } from '../config/config.ts'
 import type { Config } from '../config/schema.ts'
 import type { Logger } from '../log.ts'
 import { Backoff } from './backoff.ts'
+import { makeBridgeFolder } from './bridge-folder.ts'
 import { Crew } from './crew.ts'
 import type { GatewayCommand, GatewayReport, RestartCause } from './messages.ts'
 import { onEnd, sendTo, spawnGateway } from './spawn.ts'
@@ -41,10 +43,10 @@ export interface SupervisorEvents {
 const EX_SOFTWARE = 70
 
 export class Supervisor {
-  readonly #config: Config
+  #config: Config
   readonly #log: Logger
   readonly #events: SupervisorEvents
-  readonly #bridgeFolder = mkdtempSync(join(tmpdir(), 'pinbridge-'))
+  readonly #bridgeFolder: string
   readonly #crews: readonly Crew[]
   readonly #restarts: Record<RestartCause, number> = {
     ended: 0,
@@ -61,6 +63,9 @@ export class Supervisor {
   #bridgeSocket = ''
   #ports: { api: number; management: number }
   #listening = false
+  /** What the gateway was last told, and who waits for what it made of that and of what it was told before. */
+  #told: Config | undefined
+  readonly #onReloaded: ((applied: boolean) => void)[] = []
   #nextVault = 1
   #nextSocket = 1
   #announced = false
@@ -70,11 +75,12 @@ export class Supervisor {
     this.#config = config
     this.#log = log
     this.#events = events
+    this.#bridgeFolder = makeBridgeFolder()
     const { tokens, vaults } = config.hsm
     this.#crews = tokens.map(
       (token) =>
         new Crew({
-          config,
+          config: () => this.#config,
           token,
           wanted: vaults ?? Math.ceil(availableParallelism() / tokens.length),
           log,
@@ -94,17 +100,44 @@ export class Supervisor {
   start(): void {
     if (this.#stopping) return
     const started = performance.now()
-    const gateway = spawnGateway(this.#config)
+    this.#bridgeSocket = join(this.#bridgeFolder, `bridge-${this.#nextSocket++}.sock`)
+    const start = { config: this.#gatewayConfig(), bridgeSocket: this.#bridgeSocket }
+    const gateway = spawnGateway(this.#config, start)
     this.#gateway = gateway
     this.#expectGateway(GATEWAY_START_MS)
-    this.#bridgeSocket = join(this.#bridgeFolder, `bridge-${this.#nextSocket++}.sock`)
     gateway.on('message', (message: GatewayReport) => this.#onGatewayReport(message))
     onEnd(gateway, (code, signal) => {
       clearTimeout(this.#gatewayTimer)
       if (performance.now() - started > STABLE_MS) this.#gatewayBackoff.reset()
       void this.#onGatewayExit(code, signal)
     })
-    this.#tellGateway({ type: 'start', config: this.#gatewayConfig(), bridgeSocket: this.#bridgeSocket })
+    this.#told = this.#config
+  }
+
+  /** The configuration that is in use. */
+  get config(): Config {
+    return this.#config
+  }
+
+  /**
+   * Has the running service take a configuration over, which differs from the one in use in what may change live only.
+   *
+   * Vaults whose part of it has changed are replaced one after the other; no request fails for it.
+   *
+   * @returns false if the gateway could not, and then nothing has changed.
+   */
+  async adopt(config: Config): Promise<boolean> {
+    // A gateway that is not up yet is told once it is; one that ends meanwhile is followed by one that knows.
+    if (this.#listening && !(await this.#reloadGateway(config))) return false
+    const before = this.#config
+    this.#config = config
+    for (const crew of this.#crews) if (!isSameForVaults(before, config)) crew.renew()
+    return true
+  }
+
+  /** A new configuration was not fit: nothing changes but a count. */
+  refuse(): void {
+    this.#tellGateway({ type: 'reload-refused' })
   }
 
   /** Lets everything that was accepted be answered, then ends every process. */
@@ -148,6 +181,19 @@ export class Supervisor {
     return { ...gatewayConfig(this.#config), listeners }
   }
 
+  #reloadGateway(config: Config): Promise<boolean> {
+    this.#told = config
+    const { clients, authentication } = gatewayConfig(config)
+    this.#tellGateway({ type: 'reload', config: { clients, authentication } })
+    return new Promise((resolve) => this.#onReloaded.push(resolve))
+  }
+
+  /** Has a gateway that is up now take over what came while it started. */
+  async #catchUp(): Promise<void> {
+    if (await this.#reloadGateway(this.#config)) return
+    this.#log.error('the gateway could not take over what came while it started')
+  }
+
   #kill(cause: RestartCause): void {
     for (const crew of this.#crews) crew.kill(cause)
   }
@@ -176,7 +222,11 @@ export class Supervisor {
         this.#ports = { api: message.port, management: message.managementPort }
         this.#log.info({ port: message.port, managementPort: message.managementPort }, 'listening')
         this.#tellTokens()
+        if (this.#told !== this.#config) void this.#catchUp()
         for (const crew of this.#crews) crew.fill()
+        break
+      case 'reloaded':
+        this.#onReloaded.shift()?.(message.applied)
         break
       case 'vault-ready':
         for (const crew of this.#crews) crew.onReady(message.vault)
@@ -193,6 +243,7 @@ export class Supervisor {
 
   async #onGatewayExit(code: number | null, signal: string | null): Promise<void> {
     this.#listening = false
+    for (const resolve of this.#onReloaded.splice(0)) resolve(true)
     if (this.#stopping) return
     this.#log.error({ code, signal }, 'the gateway ended; starting another')
     // Each vault ends with its channel; one that cannot is not left behind.
@@ -230,6 +281,10 @@ export class Supervisor {
       vaults: this.#crews.flatMap(({ serving }) => serving),
     })
   }
+}
+
+function isSameForVaults(before: Config, config: Config): boolean {
+  return config.hsm.tokens.every((token) => isDeepStrictEqual(vaultConfig(before, token), vaultConfig(config, token)))
 }
 
 function hostOf(host: string): string {

@@ -2,9 +2,10 @@
  * The process entry of a vault: opens the HSM, connects to the gateway's private socket, answers, and exits when that
  * channel closes. It listens on nothing and writes nothing.
  */
-import { connect } from 'node:net'
+import { connect, Socket } from 'node:net'
 import { Channel } from '../bridge/channel.ts'
 import type { PublicJwk } from '../bridge/contract.ts'
+import { forbidCodeGeneration } from '../code-generation.ts'
 import type { KeyEntry, VaultConfig } from '../config/schema.ts'
 import { HsmStartError, type PublicKey } from '../hsm/hsm.ts'
 import { KeyCatalogue, kidOf } from '../hsm/key-catalogue.ts'
@@ -35,7 +36,7 @@ process.on('disconnect', () => exit(0))
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => {})
 process.once('message', (command: VaultCommand) => void start(command))
 
-async function start({ vault, config, bridgeSocket, secret }: VaultCommand): Promise<void> {
+async function start({ vault, config, bridge, secret }: VaultCommand): Promise<void> {
   const log = createLog(`vault-${vault}`, config.logLevel)
   const profiles = [...SHIPPED_PROFILES, ...config.profiles]
   const catalogue = new KeyCatalogue(config.keys, profiles)
@@ -54,7 +55,8 @@ async function start({ vault, config, bridgeSocket, secret }: VaultCommand): Pro
     catalogue.learnPublicKeys(open.publicKeys)
     catalogue.learnUnavailable(open.unavailable)
     measured = new MeasuredHsm(open.hsm, token.sessions)
-    answer = createAnswerer(createContext(config, measured, catalogue))
+    const context = createContext(config, measured, catalogue)
+    answer = createAnswerer(context, config.migratesOnly ? ['translatePinBlocks'] : undefined)
   } catch (error) {
     const { reason, problems } =
       error instanceof HsmStartError ? error : new HsmStartError('module-unusable', ['hsm: the vault could not start'])
@@ -62,6 +64,7 @@ async function start({ vault, config, bridgeSocket, secret }: VaultCommand): Pro
     process.send?.({ type: 'failed', reason, problems, pinIdentity } satisfies VaultReport, () => exit(1))
     return
   }
+  forbidCodeGeneration()
   let selfTestPassedMs = performance.now()
   report({ type: 'opened' })
   log.info({ ...open.choices }, 'HSM open')
@@ -71,7 +74,7 @@ async function start({ vault, config, bridgeSocket, secret }: VaultCommand): Pro
   const isHealthy = async (): Promise<boolean> => {
     for (const key of open.keys) {
       keyAnsweredMs = performance.now()
-      if (!(await checkKey(open.hsm, key, catalogue.profileOf(key), open.publicKeys.get(key)))) return false
+      if (!(await checkKey(open.hsm, key, catalogue.macFormOf(key), open.publicKeys.get(key)))) return false
     }
     return true
   }
@@ -95,7 +98,10 @@ async function start({ vault, config, bridgeSocket, secret }: VaultCommand): Pro
     process.send?.({ type: 'unhealthy' } satisfies VaultReport, () => exit(1))
   }
 
-  const socket = connect({ path: bridgeSocket, allowHalfOpen: true })
+  const socket =
+    'fd' in bridge
+      ? new Socket({ ...bridge, readable: true, writable: true, allowHalfOpen: true })
+      : connect({ ...bridge, allowHalfOpen: true })
   let underWay = 0
   const handle = (message: unknown, packed: Buffer): void => {
     underWay++

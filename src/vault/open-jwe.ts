@@ -1,4 +1,4 @@
-/** Opens a JWE with a private key that stays in the HSM: every rule of form and binding first, the HSM after them. */
+/** Opens a JWE with a private key that stays in the HSM: every rule of form and binding first, the HSM after them (M-9). */
 import { ServiceError } from '../errors.ts'
 import type { KeyEntry } from '../config/schema.ts'
 import type { CekSource, EncipheredContent } from '../hsm/hsm.ts'

@@ -1,4 +1,4 @@
-/** Answers the bridge: each request is checked against the contract's schema, then done, then answered or refused by code. */
+/** Answers the bridge: each request is checked against the contract's schema, then done, then answered or refused by code (M-2). */
 import { Ajv, type ValidateFunction } from 'ajv'
 import {
   REQUESTS,
@@ -10,9 +10,11 @@ import {
 } from '../bridge/contract.ts'
 import { ServiceError } from '../errors.ts'
 import type { VaultContext } from './context.ts'
+import { deriveHashKey } from './operations/derive-hash-key.ts'
 import { generateMac } from './operations/generate-mac.ts'
 import { generatePrw } from './operations/generate-prw.ts'
 import { openSetPin } from './operations/open-set-pin.ts'
+import { sealAudit } from './operations/seal-audit.ts'
 import { sealGetPin } from './operations/seal-get-pin.ts'
 import { translatePinBlocks } from './operations/translate-pin-blocks.ts'
 import { verifyMac } from './operations/verify-mac.ts'
@@ -26,6 +28,8 @@ const OPERATIONS: { [O in Operation]: (context: VaultContext, request: RequestOf
   verifyPrw,
   generateMac,
   verifyMac,
+  sealAudit,
+  deriveHashKey,
 }
 
 /** Answers one message of the gateway; undefined if it is no request at all, which ends the connection. */
@@ -37,22 +41,21 @@ export interface Reply {
   readonly packed?: Buffer | undefined
 }
 
-/** Makes the answerer of a vault; it trusts nothing that the gateway has checked. */
-export function createAnswerer(context: VaultContext): Answerer {
+const ALL_OPERATIONS = Object.keys(REQUESTS) as Operation[]
+
+/**
+ * Makes the answerer of a vault; it trusts nothing that the gateway has checked.
+ *
+ * @param operations - those that it answers. Their checks are compiled here, since nothing is compiled once it has started.
+ */
+export function createAnswerer(context: VaultContext, operations: readonly Operation[] = ALL_OPERATIONS): Answerer {
   const ajv = new Ajv({ strict: true, allErrors: false })
-  // Compiled when it is first needed: a vault of a migration has use for one of them.
-  const checks = new Map<string, ValidateFunction>()
-  const checkOf = (operation: string): ValidateFunction | undefined => {
-    if (!Object.hasOwn(REQUESTS, operation)) return undefined
-    const check = checks.get(operation) ?? ajv.compile(REQUESTS[operation as Operation])
-    checks.set(operation, check)
-    return check
-  }
+  const checks = new Map<string, ValidateFunction>(operations.map((name) => [name, ajv.compile(REQUESTS[name])]))
 
   return async (message, packed) => {
     const { id, operation, body } = (message ?? {}) as { id?: unknown; operation?: unknown; body?: unknown }
     if (typeof id !== 'number' || typeof operation !== 'string') return undefined
-    const check = checkOf(operation)
+    const check = checks.get(operation)
     try {
       const hasStrayBytes = packed.length > 0 && operation !== 'translatePinBlocks'
       if (check?.(body) !== true || hasStrayBytes) throw new ServiceError('ERR_REQUEST_INVALID')

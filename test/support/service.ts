@@ -1,5 +1,5 @@
 /** A real service for a test: `pinbridge init --dev` in a temporary folder, `pinbridge serve` on free ports, mTLS clients. */
-import { execFile, spawn, type ChildProcess } from 'node:child_process'
+import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -13,6 +13,8 @@ import type { TestToken, TokenMembers } from './tokens.ts'
 const NODE = new URL('../../node_modules/.bin/node', import.meta.url).pathname
 const CLI = new URL('../../dist/cli/main.js', import.meta.url).pathname
 const START_MS = 30_000
+/** Nobody's. */
+const UNPRIVILEGED_UID = 64_100
 
 /** What a command printed, and how it ended. */
 export interface CommandResult {
@@ -21,9 +23,18 @@ export interface CommandResult {
   readonly stderr: string
 }
 
-/** Runs the built `pinbridge` command to its end. */
-export async function pinbridge(args: readonly string[], env: Record<string, string> = {}): Promise<CommandResult> {
-  const options = { env: { PATH: process.env['PATH'] ?? '', ...env }, timeout: START_MS }
+/**
+ * Runs the built `pinbridge` command to its end.
+ *
+ * @param uid - as whom, if not as this process's user; only root can say.
+ */
+export async function pinbridge(
+  args: readonly string[],
+  env: Record<string, string> = {},
+  uid?: number,
+): Promise<CommandResult> {
+  const user = uid === undefined ? {} : { uid, gid: uid }
+  const options = { env: { PATH: process.env['PATH'] ?? '', ...env }, timeout: START_MS, ...user }
   try {
     return { code: 0, ...(await promisify(execFile)(NODE, [CLI, ...args], options)) }
   } catch (error) {
@@ -37,6 +48,17 @@ export async function pinbridge(args: readonly string[], env: Record<string, str
 export function temporaryFolder(): { path: string; dispose: () => void } {
   const path = mkdtempSync(join(tmpdir(), 'pinbridge-test-'))
   return { path, dispose: () => rmSync(path, { recursive: true, force: true }) }
+}
+
+/**
+ * Gives a folder to a user who is not root, whom production wants.
+ *
+ * @returns the user's number; undefined where this process is not root's, and is such a user itself.
+ */
+export function giveToUnprivileged(path: string): number | undefined {
+  if (process.getuid?.() !== 0) return undefined
+  execFileSync('chown', ['-R', `${UNPRIVILEGED_UID}:${UNPRIVILEGED_UID}`, path])
+  return UNPRIVILEGED_UID
 }
 
 /**
@@ -64,10 +86,18 @@ export async function makeSetUp(
 }
 
 /** What `pinbridge init` is told of a token that is there. */
-export function initOptions({ module, tokenLabel, pinFile, environment, libraryParameters }: TokenMembers): string[] {
+export function initOptions({
+  module,
+  tokenLabel,
+  pinFile,
+  environment,
+  libraryParameters,
+  socket,
+}: TokenMembers): string[] {
   return [
     ...['--module', module, '--token-label', tokenLabel, '--pin-file', pinFile],
     ...(libraryParameters === undefined ? [] : ['--library-parameters', libraryParameters]),
+    ...(socket === undefined ? [] : ['--socket', socket]),
     ...Object.entries(environment).flatMap(([name, value]) => ['--environment', `${name}=${value}`]),
   ]
 }
@@ -106,11 +136,16 @@ export interface CallOptions {
   readonly headers?: Record<string, string>
 }
 
-/** Starts `pinbridge serve` and waits until it says that it is ready. */
-export async function startService(setUp: DevelopmentSetUp): Promise<Service> {
+/**
+ * Starts `pinbridge serve` and waits until it says that it is ready.
+ *
+ * @param uid - as whom, as in `pinbridge`.
+ */
+export async function startService(setUp: DevelopmentSetUp, uid?: number): Promise<Service> {
   const child = spawn(NODE, [CLI, 'serve', '--config', setUp.config, '--port', '0', '--management-port', '0'], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { PATH: process.env['PATH'] ?? '' },
+    ...(uid !== undefined && { uid, gid: uid }),
   })
   let output = ''
   child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()))

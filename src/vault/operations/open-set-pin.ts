@@ -29,6 +29,7 @@ export async function openSetPin(context: VaultContext, request: Request): Promi
   const addressed = addressJwe(context, request.encryptedPinBlock, request.jweKeys)
   const profile = context.d1Profiles.get(addressed.key.d1Profile ?? '')
   if (profile === undefined) throw new ServiceError('ERR_INTERNAL')
+  if (profile.counterOnce && request.change === undefined) throw new ServiceError('ERR_REQUEST_INVALID')
   const source = sourceOf(context, request, profile)
   const target = targetOf(context, request, source.type)
   const pan = panOf(request.card.pan)
@@ -50,6 +51,7 @@ export async function openSetPin(context: VaultContext, request: Request): Promi
   return {
     ...(await release(context, target, clearPin, request, pan, secrets)),
     ...(source.type === '3DES_SECCOS' && { verified: { prw: true, mac: true } }),
+    usedKeys: [addressed.key, ...keysOf(source)].map(keyRef),
   }
 }
 
@@ -62,6 +64,11 @@ type Source =
       readonly prwKey: ProfiledKey
       readonly macKey: ProfiledKey
     }
+
+function keysOf(source: Source): KeyEntry[] {
+  if (source.type === 'ISO0') return source.innerKey ? [source.innerKey] : []
+  return [source.pinKey, source.prwKey.key, source.macKey.key]
+}
 
 function sourceOf({ catalogue }: VaultContext, request: Request, profile: D1Profile): Source {
   if (request.type === profile.types.ISO0) {

@@ -3,6 +3,7 @@ import type { AnswerOf, RequestOf } from '../../bridge/contract.ts'
 import { encodeHexBytes } from '../../bytes.ts'
 import type { D1Profile } from '../../config/schema.ts'
 import { ServiceError } from '../../errors.ts'
+import { keyRef } from '../../hsm/key-catalogue.ts'
 import { sealEcdhEs, sealRsaOaep256 } from '../../jwe/seal.ts'
 import { translationVerdict } from '../../pin/translation-policy.ts'
 import { SecretScope } from '../../secret.ts'
@@ -34,6 +35,7 @@ export async function sealGetPin(
       recipient.alg === 'ECDH-ES'
         ? sealEcdhEs({ recipient, payload }, secrets)
         : sealRsaOaep256({ recipient, payload }, secrets),
+    ...(outgoingKey && { usedKeys: [keyRef(outgoingKey)] }),
   }
 }
 

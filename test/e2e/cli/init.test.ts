@@ -60,6 +60,8 @@ describe('pinbridge init --dev --json', () => {
       'pin-mac pin-mac TDEA-128 16',
       'prw-aes prw AES-128 16',
       'pin-mac-aes pin-mac AES-128 16',
+      'audit-mac audit-mac AES-256 32',
+      'limit-hash limit-hash AES-256 32',
     ])
   })
 

@@ -2,7 +2,14 @@ import { chmodSync, copyFileSync, cpSync, readFileSync, writeFileSync } from 'no
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { DevelopmentSetUp } from '../../../src/cli/development/set-up.ts'
-import { editConfig, makeSetUp, pinbridge, startService, temporaryFolder } from '../../support/service.ts'
+import {
+  editConfig,
+  giveToUnprivileged,
+  makeSetUp,
+  pinbridge,
+  startService,
+  temporaryFolder,
+} from '../../support/service.ts'
 import { recordsOf } from '../processes/processes.ts'
 
 const folder = temporaryFolder()
@@ -130,15 +137,22 @@ describe('pinbridge serve', () => {
     expect(first.stderr).toContain('d1.recipients[0]')
     expect(first.stderr).toContain('acceptDefaultProfiles')
 
-    const forced = copyOf('forced', (config) => {
+    const own = temporaryFolder()
+    const { config: forced, keys } = await makeSetUp(own.path, (config) => {
       config.environment = 'production'
       config.acceptDefaultProfiles = true
       config.d1.recipients = []
       config.clients[0].grants[0].recipients = []
     })
-    const second = await serve(forced)
+    if (process.getuid!() === 0) {
+      const asRoot = await serve(forced)
+      expect([asRoot.code, asRoot.stdout]).toEqual([78, ''])
+      expect(asRoot.stderr).toContain('root does not run this outside development')
+    }
+    const second = await pinbridge(['serve', '--config', forced], {}, giveToUnprivileged(own.path))
+    own.dispose()
     expect([second.code, second.stdout]).toEqual([70, ''])
-    for (const { id } of setUp.keys) {
+    for (const { id } of keys) {
       expect(second.stderr).toContain(`key ${id}: is a development key, which production refuses`)
     }
     expect(second.stderr).not.toContain('"event":"ready"')

@@ -1,0 +1,77 @@
+import { fork, type ChildProcess } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { gatewayConfig, loadConfig, vaultConfig } from '../../../src/config/config.ts'
+import type { Config } from '../../../src/config/schema.ts'
+import { makeSetUp, temporaryFolder } from '../../support/service.ts'
+
+const DIST = new URL('../../../dist/', import.meta.url).pathname
+
+/** Tries to make code of text when the process begins, and each time that it says something to its supervisor. */
+const PRELOAD = `
+const tell = process.send.bind(process)
+const canGenerate = () => {
+  try { return new Function('return true')() } catch (error) { return error.name }
+}
+tell({ at: 'begin', canGenerate: canGenerate() })
+process.send = (message, ...rest) => {
+  tell({ at: message.type, canGenerate: canGenerate() })
+  return tell(message, ...rest)
+}
+`
+
+describe('once they have started', () => {
+  const folder = temporaryFolder()
+  let config: Config
+  let child: ChildProcess | undefined
+
+  beforeAll(async () => {
+    const { config: path } = await makeSetUp(folder.path)
+    config = loadConfig(path, { port: 0, managementPort: 0 })
+    writeFileSync(join(folder.path, 'preload.mjs'), PRELOAD)
+  })
+  afterAll(() => {
+    child?.kill('SIGKILL')
+    folder.dispose()
+  })
+
+  /** Starts a process and waits until it has said this; returns whether it could make code of text at each word. */
+  async function untilSaid(entry: string, command: object, type: string, env: Record<string, string> = {}) {
+    const execArgv = ['--import', join(folder.path, 'preload.mjs')]
+    const started = fork(join(DIST, entry), [], { execArgv, env, stdio: ['ignore', 'ignore', 'ignore', 'ipc'] })
+    child = started
+    const found: Record<string, unknown> = {}
+    await new Promise<void>((resolve, reject) => {
+      started.on('exit', (code) => reject(new Error(`${entry} ended with ${code}`)))
+      started.on('message', (message: any) => {
+        if (message.at !== undefined) found[message.at] = message.canGenerate
+        if (message.at === 'begin') started.send(command)
+        if (message.type === type) resolve()
+      })
+    })
+    started.removeAllListeners('exit').kill('SIGKILL')
+    return found
+  }
+
+  it('the gateway makes no code of text', async () => {
+    const bridge = { path: join(folder.path, 'bridge.sock') }
+    const command = { type: 'start', config: gatewayConfig(config), bridge }
+    expect(await untilSaid('gateway/main.js', command, 'listening')).toMatchObject({
+      begin: true,
+      listening: 'EvalError',
+    })
+  })
+
+  it('a vault makes no code of text', async () => {
+    const path = join(folder.path, 'vault.sock')
+    const server = createServer(() => {})
+    await new Promise<void>((resolve) => server.listen(path, resolve))
+    const [token] = config.hsm.tokens
+    const command = { type: 'start', vault: 1, config: vaultConfig(config, token!), bridge: { path }, secret: '00' }
+    const found = await untilSaid('vault/main.js', command, 'opened', token!.environment)
+    server.close()
+    expect(found).toEqual({ begin: true, opened: 'EvalError' })
+  })
+})

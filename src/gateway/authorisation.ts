@@ -1,5 +1,5 @@
 /**
- * What a client may do: default deny.
+ * What a client may do: default deny (M-13).
  *
  * A grant is operations × keys × formats × recipients, and one single grant must cover a request; two grants that each
  * cover half of it do not add up. The vault applies the key's own rules besides.

@@ -3,7 +3,8 @@ import { randomUUID } from 'node:crypto'
 import { STATUS_CODES, type IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { ErrorCode } from '../errors.ts'
-import type { Identify } from './authentication.ts'
+import type { Authentication } from './authentication.ts'
+import { BEARER_CHALLENGE } from './bearer.ts'
 import { problemOf, PROBLEM_TYPE } from './problem.ts'
 import { findContext, openContext, type RequestContext } from './request-context.ts'
 import type { RecordRequest } from './request-log.ts'
@@ -22,6 +23,8 @@ export interface OpenRequests {
   readonly add: (raw: IncomingMessage) => void
   readonly remove: (raw: IncomingMessage) => void
   readonly on: (socket: Duplex) => readonly IncomingMessage[]
+  /** How many there are, and how many there have ever been. */
+  readonly counts: () => { readonly open: number; readonly ever: number }
   /** Resolves once there is none: a closed server has let go of its connections and has yet to say so of the last ones. */
   readonly settled: () => Promise<void>
 }
@@ -31,17 +34,20 @@ export function createOpenRequests(): OpenRequests {
   const sockets = new WeakMap<Duplex, Set<IncomingMessage>>()
   const emptied: (() => void)[] = []
   let count = 0
+  let ever = 0
   return {
     add: (raw) => {
       const open = sockets.get(raw.socket) ?? new Set()
       sockets.set(raw.socket, open.add(raw))
       count++
+      ever++
     },
     remove: (raw) => {
       if (sockets.get(raw.socket)?.delete(raw)) count--
       if (count === 0) for (const resolve of emptied.splice(0)) resolve()
     },
     on: (socket) => [...(sockets.get(socket) ?? [])],
+    counts: () => ({ open: count, ever }),
     settled: () => (count === 0 ? Promise.resolve() : new Promise((resolve) => emptied.push(resolve))),
   }
 }
@@ -50,9 +56,10 @@ export function createOpenRequests(): OpenRequests {
 export function createClientErrorHandler(deps: {
   readonly open: OpenRequests
   readonly record: RecordRequest
-  readonly identify?: Identify
+  /** None on a listener that asks nobody who he is. */
+  readonly authentication?: Authentication
 }): (error: Error & { code?: string }, socket: Duplex) => void {
-  const { open, record, identify } = deps
+  const { open, record, authentication } = deps
   const answered = new WeakSet<Duplex>()
 
   return (error, socket) => {
@@ -64,15 +71,17 @@ export function createClientErrorHandler(deps: {
     const pending = requests.some((raw) => raw.complete)
     if (error.code === 'ECONNRESET' || !socket.writable || pending) return void socket.destroy()
 
-    // Identity first, as in Fastify's own hook: who is not known is told nothing else.
-    const client = identify?.(socket)
-    const known = identify === undefined || client !== undefined
-    const code = known ? (CODES.get(error.code ?? '') ?? 'ERR_REQUEST_INVALID') : 'ERR_CLIENT_UNAUTHENTICATED'
+    // Identity first, as in Fastify's own hook: who is not known is told nothing else. Where a token is asked for, a
+    // certificate alone makes nobody known, and of what could not be read there is no token.
     const unread = requests[0] === undefined ? undefined : findContext({ raw: requests[0] })
+    const bearer = authentication?.policy.bearer
+    const client = unread?.client ?? (bearer?.required ? undefined : authentication?.identify(socket)?.client)
+    const known = authentication === undefined || client !== undefined
+    const code = known ? (CODES.get(error.code ?? '') ?? 'ERR_REQUEST_INVALID') : 'ERR_CLIENT_UNAUTHENTICATED'
     const context = unread ?? contextOfNoRequest()
     if (client !== undefined) context.client ??= client
     context.outcome ??= { code }
-    answer(socket, context, context.outcome.code)
+    answer(socket, context, context.outcome.code, bearer !== undefined)
     if (unread === undefined) record(context, problemOf(code, '').status)
   }
 }
@@ -83,7 +92,7 @@ function contextOfNoRequest(): RequestContext {
   return openContext({ raw: {} as IncomingMessage }, members)
 }
 
-function answer(socket: Duplex, context: RequestContext, code: ErrorCode): void {
+function answer(socket: Duplex, context: RequestContext, code: ErrorCode, challenges: boolean): void {
   const problem = problemOf(code, context.requestId)
   const body = JSON.stringify(problem)
   const head = [
@@ -93,6 +102,7 @@ function answer(socket: Duplex, context: RequestContext, code: ErrorCode): void 
     'cache-control: no-store',
     'connection: close',
   ]
+  if (challenges && code === 'ERR_CLIENT_UNAUTHENTICATED') head.push(`www-authenticate: ${BEARER_CHALLENGE}`)
   if (context.correlationId !== undefined) head.push(`x-correlation-id: ${context.correlationId}`)
   if (context.traceparent !== undefined) head.push(`traceparent: ${context.traceparent}`)
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`)

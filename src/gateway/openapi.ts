@@ -57,6 +57,23 @@ export function openApiOptions(): FastifyDynamicSwaggerOptions {
   }
 }
 
+/** The document with the tokens that callers need, or may show, beside their certificates (OpenAPI 3.1 section 4.8.30). */
+export function describeCallers(document: object, bearer: { readonly required: boolean } | undefined): object {
+  if (bearer === undefined) return document
+  const { components } = document as { components: { securitySchemes: object } }
+  const scheme = {
+    type: 'http',
+    scheme: 'bearer',
+    bearerFormat: 'JWT',
+    description: 'Bound to the certificate (RFC 8705)',
+  }
+  return {
+    ...document,
+    components: { ...components, securitySchemes: { ...components.securitySchemes, bearer: scheme } },
+    security: [{ mutualTls: [], bearer: [] }, ...(bearer.required ? [] : [{ mutualTls: [] }])],
+  }
+}
+
 /** Moves the components out of the routes. */
 function referToComponents(document: { readonly components?: object }): object {
   const names = new Map(Object.entries(COMPONENTS).map(([name, schema]) => [JSON.stringify(schema), name]))

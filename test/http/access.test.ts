@@ -133,6 +133,42 @@ describe('what a client may do', () => {
     }
   })
 
+  /** Every place of every route that names a key. */
+  const PLACES: [keyof typeof VALID, (body: any, key: string) => void][] = [
+    ['/v1/pin/set', ({ to }, key) => (to.key = key)],
+    ['/v1/pin/set', (body, key) => (body.issue = { prw: key })],
+    ['/v1/pin/set', (body, key) => (body.issue = { prw: 'prw', mac: key })],
+    ['/v1/pin/get', ({ from }, key) => (from.key = key)],
+    ['/v1/pin-blocks/translate', ({ from }, key) => (from.key = key)],
+    ['/v1/pin-blocks/translate', ({ to }, key) => (to.key = key)],
+    ['/v1/pin-blocks/translate-batch', ({ from }, key) => (from.key = key)],
+    ['/v1/pin-blocks/translate-batch', ({ to }, key) => (to.key = key)],
+    ['/v1/prw/generate', ({ from }, key) => (from.key = key)],
+    ['/v1/prw/generate', (body, key) => (body.key = key)],
+    ['/v1/prw/verify', ({ from }, key) => (from.key = key)],
+    ['/v1/prw/verify', (body, key) => (body.key = key)],
+    ['/v1/mac/generate', (body, key) => (body.key = key)],
+    ['/v1/mac/verify', (body, key) => (body.key = key)],
+  ]
+  it.each(PLACES)(
+    '%s: a key that is not granted and one that does not exist give the same bytes',
+    async (path, name) => {
+      const ask = async (key: string) => {
+        const body = structuredClone(VALID[path])
+        name(body, key)
+        const { status, headers, text, json } = await http.send('POST', path, body)
+        const { date: _date, ...rest } = headers
+        return [status, rest, text.replace(String(json['requestId']), '')]
+      }
+      const before = http.calls.length
+      // The first is in the catalogue, and in no grant of this client.
+      const denied = await ask('spare')
+      expect(denied[0]).toBe(403)
+      expect(await ask('no-such-key')).toEqual(denied)
+      expect(http.calls.length).toBe(before)
+    },
+  )
+
   it('a denied key, an unknown key and the vault refusing give the same bytes', async () => {
     http.answers.translatePinBlocks = async () => {
       const { ServiceError } = await import('../../src/errors.ts')

@@ -103,6 +103,28 @@ describe('what the HTTP parser refuses', () => {
     }
   })
 
+  it('a client that is not known is told so when it has sent its body, or has taken too long over it', async () => {
+    const head =
+      'POST /v1/pin/set HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n'
+    const before = (await http.requestRecords(0)).length
+    const socket = await http.openSocket('stranger')
+    const arrived = new Promise((resolve) => http.api.server.once('request', resolve))
+    socket.write(head)
+    await arrived
+    // Closed now, the connection would be reset by what still comes, and the answer be lost.
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    expect(socket.read()).toBeNull()
+    socket.write('x'.repeat(100_000))
+    const answer = await readAll(socket)
+    expect(answer).toMatch(/^HTTP\/1\.1 401 /)
+    expect(answer).toMatch(/^connection: close\r$/m)
+
+    const refused = { code: 'ERR_CLIENT_UNAUTHENTICATED' }
+    expect((await exchange(`${head}half`, 'stranger')).json).toMatchObject(refused)
+    const records = await http.requestRecords(before + 2)
+    expect(records.slice(before)).toMatchObject([refused, refused])
+  })
+
   it('never answers a request under way with the error of the one behind it', async () => {
     let finish = () => {}
     const waiting = new Promise<void>((resolve) => (finish = resolve))

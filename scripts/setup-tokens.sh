@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Sets up the tokens that the tests run on beside SoftHSM: NSS softokn, openCryptoki's soft token, p11-kit. Only what is missing;
-# says what it does on standard error, and nothing if there is nothing to do. scripts/test sources it after setup.sh, and runs the
-# tests by way of as_tester, which it sets.
+# Sets up what the tests run on beside SoftHSM: NSS softokn, openCryptoki's soft token and p11-kit as tokens, and Redis. Only what is
+# missing; says what it does on standard error, and nothing if there is nothing to do. scripts/test sources it after setup.sh, and
+# runs the tests by way of as_tester, which it sets.
 #
 # openCryptoki has one configuration and one daemon for the whole machine. What is done to them: slots 61 to 64 are added to
 # /etc/opencryptoki/opencryptoki.conf, with folders of their own in /var/lib/opencryptoki, the daemon is (re)started, and a user who is
@@ -26,6 +26,8 @@ install_missing_tokens() {
   has_one_of /usr/sbin/pkcsslotd || missing+=(opencryptoki)
   command -v p11-kit >/dev/null || missing+=(p11-kit)
   has_one_of /usr/lib/*/pkcs11/p11-kit-client.so || missing+=(p11-kit-modules)
+  # Started by the tests themselves, on a port and in a folder of their own.
+  command -v redis-server >/dev/null || missing+=(redis-server)
   # The tests build a PKCS#11 module of their own, which fails on demand.
   command -v gcc >/dev/null || missing+=(gcc libc6-dev)
   if [ "${#missing[@]}" -gt 0 ]; then install_from_apt "${missing[@]}"; fi

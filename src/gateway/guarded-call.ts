@@ -2,7 +2,8 @@
 import type { FastifyReply } from 'fastify'
 import { ServiceError, type ErrorCode } from '../errors.ts'
 import type { Logger } from '../log.ts'
-import type { Attempt, BlockUnderKey, GuessLimits } from './guess-limits.ts'
+import type { Attempt, GuessLimits } from './guess-limits.ts'
+import type { BlockUnderKey } from './guess-subjects.ts'
 import type { Metrics } from './metrics.ts'
 import { contextOf, type HasRawRequest } from './request-context.ts'
 
@@ -32,10 +33,10 @@ const GUESS_CODES: ReadonlySet<ErrorCode> = new Set([
 /**
  * Makes the guard.
  *
- * @throws ERR_RATE_LIMITED, with Retry-After, before the vault is asked.
+ * @throws ERR_RATE_LIMITED, with Retry-After, before the vault is asked; ERR_HSM_UNAVAILABLE while the limits cannot be counted.
  */
 export function createGuardedCall(deps: {
-  readonly limits: GuessLimits
+  readonly limits: () => Promise<GuessLimits>
   readonly log: Logger
   readonly metrics: Metrics
 }): GuardedCall {
@@ -44,7 +45,7 @@ export function createGuardedCall(deps: {
   return async (request, reply, attempt, call) => {
     const { client, requestId, operation } = contextOf(request)
     if (client === undefined) throw new ServiceError('ERR_CLIENT_UNAUTHENTICATED')
-    const reservation = limits.reserve({ ...attempt, client: client.id })
+    const reservation = await (await limits()).reserve({ ...attempt, client: client.id })
 
     if ('reason' in reservation) {
       if (reservation.reason === 'pan-variation') {
@@ -62,8 +63,9 @@ export function createGuardedCall(deps: {
     try {
       const answer = await call()
       if ('verified' in answer && answer.verified === false) spend()
+      if (attempt.setsPin) reservation.spendSet()
       const made = attempt.made?.(answer)
-      if (made) reservation.made(made)
+      if (made) await reservation.made(made)
       return answer
     } catch (error) {
       if (error instanceof ServiceError && GUESS_CODES.has(error.code)) spend()

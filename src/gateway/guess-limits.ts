@@ -1,29 +1,21 @@
 /**
  * What guessing costs (README, Errors): everything that tells right from wrong spends one budget, per client, per card
- * and per (key, PIN block) whatever the PAN; and one block with more than two PANs is refused.
+ * and per (key, PIN block) whatever the PAN; and one block with more than two PANs is refused. PINs that are set have a budget
+ * of their own, per card (M-14).
  */
 import type { GatewayConfig } from '../config/schema.ts'
-import { decodeHex } from '../bytes.ts'
-import { packPan } from '../pan.ts'
 import { createOrigins } from './block-origins.ts'
 import { createGuessBudget } from './guess-budget.ts'
+import { blockSubject, cardSubject, subjectOf, type BlockUnderKey } from './guess-subjects.ts'
 import { createPanVariation } from './pan-variation.ts'
-import { createSubjectHash } from './subject-hash.ts'
-
-/** A PIN block under a key. */
-export interface BlockUnderKey {
-  /** The key the block is under; a JWE names its own, so pin/set gives a constant. */
-  readonly key: string
-  /** The PIN block in hex of either case, or the JWE that holds one. */
-  readonly block: string
-  /** Its format, where the request says it. */
-  readonly format?: string | undefined
-}
+import type { SubjectHash } from './subject-hash.ts'
 
 /** What a request could be a guess at. */
 export interface Attempt extends BlockUnderKey {
   readonly client: string
   readonly pan?: string | undefined
+  /** Whether a PIN of the card is set by it. */
+  readonly setsPin?: boolean | undefined
 }
 
 /** Leave to ask the vault, to be released once the answer is there. */
@@ -32,11 +24,16 @@ export interface Reservation {
    * Called when a PIN block was made from this one: from then on both share one record and one budget, or each fresh
    * block would be a fresh set of tries at the same PIN.
    */
-  readonly made: (block: BlockUnderKey) => void
+  readonly made: (block: BlockUnderKey) => MaybePromise<void>
   /** Called when the answer told right from wrong. */
   readonly spend: () => void
+  /** Called when a PIN was set. */
+  readonly spendSet: () => void
   readonly release: () => void
 }
+
+/** What one process knows at once and a store of several is asked for. */
+export type MaybePromise<T> = T | Promise<T>
 
 /** Why the vault is not asked. */
 export interface Refusal {
@@ -66,45 +63,53 @@ export interface TranslatedBatch {
 /** What may be said of an item. */
 export type ItemVerdict = 'translated' | 'rejected' | 'limited' | 'pan-variation'
 
-/** The limits of one process. */
+/** What may be said of a batch. */
+export interface SettledBatch {
+  /** One an item, in their order, as far as it was settled. */
+  readonly verdicts: readonly ItemVerdict[]
+  /** Whether more of it was rejected than may be: then nothing is said of any item, and what would have been is paid for. */
+  readonly isAborted: boolean
+}
+
+/** The limits of one process, or of all that share a store. */
 export interface GuessLimits {
   /** Reserves a guess in every budget that a request touches, or refuses it. */
-  readonly reserve: (attempt: Attempt) => Reservation | Refusal
+  readonly reserve: (attempt: Attempt) => MaybePromise<Reservation | Refusal>
   /** Refuses a batch whose client has nothing left to guess with; reserves nothing. */
-  readonly refuseBatch: (client: string) => Refusal | undefined
+  readonly refuseBatch: (client: string) => MaybePromise<Refusal | undefined>
   /**
    * Spends for a batch as if its items had been asked for one after the other: once a budget is used up, nothing more is
    * told of whom it belongs to, neither that a block is wrong nor that it is right.
    */
-  readonly settleBatch: (batch: TranslatedBatch) => readonly ItemVerdict[]
+  readonly settleBatch: (batch: TranslatedBatch) => MaybePromise<SettledBatch>
 }
 
-/** Makes the limits of one process. */
-export function createGuessLimits(limits: GatewayConfig['limits']['guesses']): GuessLimits {
-  const { windowMs } = limits
-  const hash = createSubjectHash()
-  const clients = createGuessBudget(limits.perClient, windowMs)
-  const cards = createGuessBudget(limits.perCard, windowMs)
-  const blocks = createGuessBudget(limits.perPinBlock, windowMs)
+/** The budgets of guesses, and how much of a batch may be rejected. */
+export type GuessSettings = Pick<GatewayConfig['limits'], 'guesses' | 'batchRejects'>
+
+/** Makes the limits of one process, in its memory. */
+export function createGuessLimits({ guesses, batchRejects }: GuessSettings, hash: SubjectHash): GuessLimits {
+  const { windowMs } = guesses
+  const clients = createGuessBudget(guesses.perClient, windowMs)
+  const cards = createGuessBudget(guesses.perCard, windowMs)
+  const blocks = createGuessBudget(guesses.perPinBlock, windowMs)
+  const sets = createGuessBudget(guesses.perCardMade, windowMs)
   const admitPan = createPanVariation({ windowMs })
   const origins = createOrigins(windowMs)
 
-  const blockHash = ({ key, block, format }: BlockUnderKey, card: number | undefined): number => {
-    const bytes = decodeHex(block)
-    const own = bytes === undefined ? hash.jwe(block) : hash.blocks(key, bytes, bytes.length)[0]!
-    return card === undefined ? own : subjectOf(own, card, format)
-  }
   const originOf = (block: number): number => origins.get(block) ?? block
 
-  const reserve: GuessLimits['reserve'] = (attempt) => {
-    const { client, pan } = attempt
-    const card = pan === undefined ? undefined : hash.cards(Buffer.from(packPan(pan)))[0]!
-    const block = originOf(blockHash(attempt, card))
-    const subjects: [typeof clients, number][] = [
+  const reserve = (attempt: Attempt): Reservation | Refusal => {
+    const { client, pan, setsPin } = attempt
+    const card = cardSubject(hash, pan)
+    const block = originOf(blockSubject(hash, attempt, card))
+    const guessed: [typeof clients, number][] = [
       [clients, hash.client(client)],
       [blocks, block],
     ]
-    if (card !== undefined) subjects.push([cards, card])
+    if (card !== undefined) guessed.push([cards, card])
+    const set: typeof guessed = setsPin && card !== undefined ? [[sets, card]] : []
+    const subjects = set.length === 0 ? guessed : [...guessed, ...set]
 
     const exhausted = subjects.filter(([budget, subject]) => budget.left(subject) === 0)
     if (exhausted.length > 0) {
@@ -116,18 +121,19 @@ export function createGuessLimits(limits: GatewayConfig['limits']['guesses']): G
     }
     for (const [budget, subject] of subjects) budget.reserve(subject)
     return {
-      made: (made) => origins.set(blockHash(made, card), block),
-      spend: () => subjects.forEach(([budget, subject]) => budget.spend(subject)),
+      made: (made) => origins.set(blockSubject(hash, made, card), block),
+      spend: () => guessed.forEach(([budget, subject]) => budget.spend(subject)),
+      spendSet: () => set.forEach(([budget, subject]) => budget.spend(subject)),
       release: () => subjects.forEach(([budget, subject]) => budget.release(subject)),
     }
   }
 
-  const refuseBatch: GuessLimits['refuseBatch'] = (client) => {
+  const refuseBatch = (client: string): Refusal | undefined => {
     const subject = hash.client(client)
     return clients.left(subject) > 0 ? undefined : { retryAfterS: clients.retryAfterS(subject), reason: 'budget' }
   }
 
-  const settleBatch: GuessLimits['settleBatch'] = ({ client, pans, from, to, rejected }) => {
+  const settleBatch = ({ client, pans, from, to, rejected }: TranslatedBatch): SettledBatch => {
     const clientHash = hash.client(client)
     const cardHashes = hash.cards(pans)
     const items = cardHashes.length
@@ -135,7 +141,8 @@ export function createGuessLimits(limits: GatewayConfig['limits']['guesses']): G
     const outHashes = hash.blocks(to.key, to.blocks, to.blocks.length / items)
     const verdicts: ItemVerdict[] = []
     let next = 0
-    for (let i = 0; i < items; i++) {
+    let told = 0
+    for (let i = 0; i < items && told <= batchRejects; i++) {
       const isRejected = rejected[next] === i
       if (isRejected) next++
       const card = cardHashes[i]!
@@ -147,21 +154,14 @@ export function createGuessLimits(limits: GatewayConfig['limits']['guesses']): G
         cards.spend(card)
         blocks.spend(block)
         verdicts.push('rejected')
+        told++
       } else {
         origins.set(subjectOf(outHashes[i]!, card, to.format), block)
         verdicts.push('translated')
       }
     }
-    return verdicts
+    return { verdicts, isAborted: told > batchRejects }
   }
 
   return { reserve, refuseBatch, settleBatch }
-}
-
-/**
- * A block as a subject: a SECCOS block is a function of its PIN and key alone, so that everybody with that PIN has the
- * same one, and it is a subject only together with its card.
- */
-function subjectOf(block: number, card: number, format: string | undefined): number {
-  return format === 'SECCOS' ? (block + card) % 2 ** 53 : block
 }

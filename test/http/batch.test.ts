@@ -1,17 +1,32 @@
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { PAN_BYTES } from '../../src/pan.ts'
+import { openTestStoreUp, type TestStore } from '../support/limit-store.ts'
+import { startRedis, type TestRedis } from '../support/redis.ts'
 import { start, VALID, type Harness, type HarnessOptions } from './harness.ts'
 
 let http: Harness
-afterEach(() => http.close())
+let store: TestStore | undefined
+let redis: TestRedis
+beforeAll(async () => {
+  redis = await startRedis()
+})
+afterEach(async () => {
+  await http.close()
+  store?.close()
+  store = undefined
+})
+afterAll(() => redis.dispose())
 
 const PATH = '/v1/pin-blocks/translate-batch'
 const BATCH = VALID[PATH]
 const BLOCK_BYTES = 8
 
 /** The stand-in vault: a block whose first byte is odd is wrong, any other comes back with every bit turned. */
-async function startWith(guesses: NonNullable<HarnessOptions['guesses']> = {}) {
-  http = await start({ guesses })
+async function startWith(
+  guesses: NonNullable<HarnessOptions['guesses']> = {},
+  limits: NonNullable<HarnessOptions['limits']> = {},
+) {
+  http = await start({ guesses, limits, limitStore: store })
   http.answers.translatePinBlocks = ({ items, packed }) => {
     const blocks = packed.subarray(items * PAN_BYTES)
     const rejected = Array.from({ length: items }, (_, i) => i).filter((i) => blocks[i * BLOCK_BYTES]! % 2 === 1)
@@ -161,7 +176,11 @@ describe('translate-batch', () => {
   })
 })
 
-describe('guessing by batch', () => {
+describe.each(['memory', 'Redis'])('guessing by batch, counted in %s', (where) => {
+  beforeEach(async () => {
+    if (where === 'Redis') store = await openTestStoreUp(redis)
+  })
+
   it('costs the client a guess an item; when they are used up, nothing more is told, right or wrong', async () => {
     await startWith({ perClient: 3, windowMs: 90_000 })
     const items = [good(0), wrong(1), wrong(2), good(3), wrong(4), good(5), wrong(6), good(7), wrong(8)]
@@ -285,6 +304,7 @@ describe('guessing by batch', () => {
     }
     http = await start({
       guesses: { perPinBlock: 1 },
+      limitStore: store,
       clients: [
         {
           id: 'cms-adapter',
@@ -315,6 +335,29 @@ describe('guessing by batch', () => {
       packed: Buffer.alloc(items * BLOCK_BYTES, 1),
     })
     expect(await codes(0, 1, 5)).toEqual([LIMITED, undefined, undefined])
+  })
+
+  it('tells nothing of a batch with too many rejects, and has it paid all the same', async () => {
+    await startWith({ perClient: 10, perCard: 2 }, { batchRejects: 3 })
+    const items = (...wrongAt: number[]) =>
+      Array.from({ length: 1200 }, (_, i) => ({ pinBlock: wrongAt.includes(i) ? wrong(i) : good(i) }))
+    const few = await outcomes(items(0, 600, 1199))
+    expect(few.filter((outcome) => outcome === INVALID).length).toBe(3)
+    expect(few[1]).toBe(turned(good(1)))
+
+    const { status, json } = await http.send('POST', PATH, batch(items(0, 600, 700, 701, 702, 1199)))
+    expect([status, json['code']]).toEqual([422, INVALID])
+    expect(Object.keys(json).toSorted()).toEqual(['code', 'requestId', 'status', 'title', 'type'])
+    const [record] = (await http.requestRecords(2)).slice(-1)
+    expect(record).toMatchObject({ code: INVALID, batch: { items: 1200, rejected: 4, limited: 0 } })
+    // 3 and 4 of the client's 10 are spent, and both of the card that was wrong twice.
+    expect((await single(wrong(9000), 0)).status).toBe(429)
+    expect(await outcomes([9001, 9002, 9003].map((n) => ({ pinBlock: wrong(n), card: card(n) })))).toEqual([
+      INVALID,
+      INVALID,
+      INVALID,
+    ])
+    expect((await single(good(9004), 9004)).status).toBe(429)
   })
 
   it('what succeeds costs nothing', async () => {

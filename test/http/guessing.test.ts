@@ -1,9 +1,29 @@
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { ServiceError } from '../../src/errors.ts'
+import { openTestStoreUp, until, type TestStore } from '../support/limit-store.ts'
+import { startRedis, type TestRedis } from '../support/redis.ts'
 import { start, VALID, type Harness, type HarnessOptions } from './harness.ts'
 
 let http: Harness
-afterEach(() => http.close())
+let store: TestStore | undefined
+let redis: TestRedis
+beforeAll(async () => {
+  redis = await startRedis()
+})
+afterEach(async () => {
+  await http.close()
+  store?.close()
+})
+afterAll(() => redis.dispose())
+
+/** What holds wherever budgets are counted. */
+const everywhere = (title: string, tests: () => void) =>
+  describe.each(['memory', 'Redis'])(`${title}, counted in %s`, (where) => {
+    beforeEach(async () => {
+      store = where === 'Redis' ? await openTestStoreUp(redis) : undefined
+    })
+    tests()
+  })
 
 const TRANSLATE = VALID['/v1/pin-blocks/translate']
 const PRW = VALID['/v1/prw/verify']
@@ -11,7 +31,7 @@ const card = (n: number) => ({ pan: String(4111111111111111n + BigInt(n)) })
 const block = (n: number) => n.toString(16).padStart(16, '0')
 
 async function startWith(guesses: NonNullable<HarnessOptions['guesses']>) {
-  http = await start({ guesses })
+  http = await start({ guesses, limitStore: store })
   http.answers.translatePinBlocks = (body) => ({
     format: 'ISO-0',
     key: { id: 'zpk-out', version: 1, kcv: 'A1B2C3' },
@@ -30,7 +50,7 @@ async function statuses(count: number, send: (i: number) => Promise<{ status: nu
   return seen
 }
 
-describe('the guess budget', () => {
+everywhere('the guess budget', () => {
   it('per client: whatever the card and block, then 429 before the vault is asked', async () => {
     await startWith({ perClient: 3, windowMs: 90_000 })
     expect(await statuses(5, (i) => translate(block(i + 1), i))).toEqual([422, 422, 422, 429, 429])
@@ -120,15 +140,30 @@ describe('the guess budget', () => {
     expect((await translate(block(99))).status).toBe(429)
   })
 
+  it('PINs that were set have a budget of their own, per card', async () => {
+    await startWith({ perCardMade: 2, perCard: 3 })
+    const set = (jwe: string, n = 0) =>
+      http.send('POST', '/v1/pin/set', { ...VALID['/v1/pin/set'], encryptedPinBlock: jwe, card: card(n) })
+    const { openSetPin } = http.answers
+    http.answers.openSetPin = () => {
+      throw new ServiceError('ERR_JWE_DECRYPTION_FAILED')
+    }
+    expect(await statuses(3, (i) => set(`a.${i}`))).toEqual([422, 422, 422])
+    http.answers.openSetPin = openSetPin
+    expect(await statuses(4, (i) => set(`b.${i}`))).toEqual([200, 200, 429, 429])
+    expect((await set('c', 1)).status).toBe(200)
+    // They are no guesses: the card's other budget is whole.
+    expect(await statuses(4, (i) => translate(block(i + 1)))).toEqual([422, 422, 422, 429])
+  })
+
   it('a budget refills when its window is over', async () => {
-    await startWith({ perCard: 1, windowMs: 1000 })
+    await startWith({ perCard: 1, windowMs: 2000 })
     expect(await statuses(2, () => translate(block(1)))).toEqual([422, 429])
-    await new Promise((resolve) => setTimeout(resolve, 1050))
-    expect((await translate(block(1))).status).toBe(422)
+    await until(async () => (await translate(block(1))).status === 422, 'there is a guess again')
   })
 })
 
-describe('one PIN block under many PANs', () => {
+everywhere('one PIN block under many PANs', () => {
   it('stops at the third PAN, also where it would have succeeded, and raises an alarm', async () => {
     await startWith({})
     const seen = await statuses(12, (i) => translate(block(1), i))

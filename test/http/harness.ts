@@ -7,7 +7,10 @@ import type { AnswerOf, Bridge, Operation, PublicJwk, RequestOf } from '../../sr
 import type { GatewayConfig } from '../../src/config/schema.ts'
 import { createOpenRequests } from '../../src/gateway/client-errors.ts'
 import { buildApi, buildManagement } from '../../src/gateway/app.ts'
+import { createAuthentication, createPolicy } from '../../src/gateway/authentication.ts'
+import type { LimitStore } from '../../src/gateway/limit-store.ts'
 import { createMetrics } from '../../src/gateway/metrics.ts'
+import { describeCallers } from '../../src/gateway/openapi.ts'
 import type { Status } from '../../src/gateway/status.ts'
 import { testCertificates, type TestClient } from '../support/certificates.ts'
 
@@ -23,8 +26,15 @@ export interface HarnessOptions {
   readonly limits?: Partial<GatewayConfig['limits']>
   readonly guesses?: Partial<GatewayConfig['limits']['guesses']>
   readonly clients?: GatewayConfig['clients']
+  readonly authentication?: GatewayConfig['authentication']
+  /** Another CA of clients, PEM, beside the one of the set. */
+  readonly clientCa?: string
   readonly status?: () => Status
   readonly publicKeys?: () => readonly PublicJwk[]
+  readonly limitStore?: LimitStore | undefined
+  readonly counterOnceKeys?: readonly string[]
+  /** Whether the catalogue has a limit-hash key; without one, each harness hashes in its own way. */
+  readonly hasLimitHashKey?: boolean
 }
 
 /** One call that reached the bridge. */
@@ -35,6 +45,15 @@ export interface RecordedCall {
 
 /** How the stand-in answers; a thrown error is the vault's. */
 export type Answers = { [O in Operation]: (body: RequestOf<O>) => AnswerOf<O> | Promise<AnswerOf<O>> }
+
+const LIMIT_HASH_KEY = {
+  id: 'limit-hash',
+  version: 1,
+  state: 'active',
+  purpose: 'limit-hash',
+  algorithm: 'AES-256',
+  kcv: 'E5E5E5E5E5',
+} as const
 
 /** The catalogue that the tests' clients know. */
 export const testConfig = (options: HarnessOptions = {}): GatewayConfig => ({
@@ -90,7 +109,16 @@ export const testConfig = (options: HarnessOptions = {}): GatewayConfig => ({
     management: { host: '127.0.0.1', port: 0 },
   },
   limits: {
-    guesses: { windowMs: 60_000, perClient: 1000, perCard: 1000, perPinBlock: 1000, ...options.guesses },
+    guesses: {
+      windowMs: 60_000,
+      perClient: 1000,
+      perCard: 1000,
+      perPinBlock: 1000,
+      perCardMade: 1000,
+      ...options.guesses,
+    },
+    batchRejects: 10_000,
+    counterTtlMs: 60_000,
     requestMs: 10_000,
     hsmMs: 5000,
     queue: 1000,
@@ -128,6 +156,8 @@ export const testConfig = (options: HarnessOptions = {}): GatewayConfig => ({
       algorithm: 'AES-256',
       kcv: 'C3C3C3C3C3',
     },
+    // In no grant.
+    { id: 'spare', version: 1, state: 'active', purpose: 'pin-mac', algorithm: 'AES-128', kcv: 'F6F6F6F6F6' },
     {
       id: 'prw',
       version: 1,
@@ -138,8 +168,11 @@ export const testConfig = (options: HarnessOptions = {}): GatewayConfig => ({
       kcv: 'D4D4D4',
       profile: 'seccos-3des',
     },
+    ...(options.hasLimitHashKey ? [LIMIT_HASH_KEY] : []),
   ],
   setPinTypes: ['ISO0', '3DES_SECCOS'],
+  counterOnceKeys: options.counterOnceKeys ?? [],
+  authentication: options.authentication ?? {},
 })
 
 /** The status of a service with one vault that serves, but for what is told. */
@@ -172,10 +205,12 @@ export async function start(options: HarnessOptions = {}) {
     verifyPrw: () => ({ verified: true }),
     generateMac: () => ({ mac: '0123456789ABCDEF', profile: 'seccos-3des', key: keyRef }),
     verifyMac: () => ({ verified: true }),
+    sealAudit: () => ({ mac: '00'.repeat(16), sealedAtMs: 0, key: keyRef }),
+    deriveHashKey: () => ({ packed: Buffer.alloc(32), key: keyRef }),
   }
   const bridge: Bridge = {
     call: async (operation, body) => {
-      calls.push({ operation, body })
+      calls.push({ operation, body: body as Record<string, unknown> })
       return answers[operation](body)
     },
   }
@@ -188,6 +223,8 @@ export async function start(options: HarnessOptions = {}) {
   const config = testConfig(options)
   const status = options.status ?? (() => statusOf())
   const metrics = createMetrics({ status, development: true })
+  const clientCa = certificates.ca + (options.clientCa ?? '')
+  const authentication = createAuthentication(createPolicy(config, clientCa))
   const api = await buildApi({
     config,
     bridge,
@@ -195,9 +232,12 @@ export async function start(options: HarnessOptions = {}) {
     metrics,
     open: createOpenRequests(),
     publicKeys: options.publicKeys ?? (() => []),
-    tls: { key: certificates.server.privateKey, cert: certificates.server.certificate, ca: certificates.ca },
+    limitStore: options.limitStore,
+    tls: { key: certificates.server.privateKey, cert: certificates.server.certificate, ca: clientCa },
+    authentication,
   })
-  const management = buildManagement({ config, metrics, status, openApi: () => api.swagger() })
+  const openApi = () => describeCallers(api.swagger(), authentication.policy.bearer)
+  const management = buildManagement({ config, metrics, status, openApi })
   const url = await api.listen({ host: '127.0.0.1', port: 0 })
   const managementUrl = await management.listen({ host: '127.0.0.1', port: 0 })
   const port = Number(new URL(url).port)
@@ -266,6 +306,7 @@ export async function start(options: HarnessOptions = {}) {
     requestRecords,
     metrics,
     api,
+    authentication,
     close,
   }
 }

@@ -27,10 +27,11 @@ export type GuardedBatch = (
 /**
  * Makes the guard.
  *
- * @throws ERR_RATE_LIMITED, with Retry-After, before the vault is asked, if the client has no guess left.
+ * @throws ERR_RATE_LIMITED, with Retry-After, before the vault is asked, if the client has no guess left; ERR_PIN_BLOCK_INVALID if
+ * more items are rejected than may be; ERR_HSM_UNAVAILABLE while the limits cannot be counted.
  */
 export function createGuardedBatch(deps: {
-  readonly limits: GuessLimits
+  readonly limits: () => Promise<GuessLimits>
   readonly log: Logger
   readonly metrics: Metrics
 }): GuardedBatch {
@@ -40,13 +41,14 @@ export function createGuardedBatch(deps: {
     const context = contextOf(request)
     const { client, requestId, operation } = context
     if (client === undefined) throw new ServiceError('ERR_CLIENT_UNAUTHENTICATED')
-    const refusal = limits.refuseBatch(client.id)
+    const guesses = await limits()
+    const refusal = await guesses.refuseBatch(client.id)
     if (refusal) {
       reply.header('retry-after', refusal.retryAfterS)
       throw new ServiceError('ERR_RATE_LIMITED')
     }
     const answer = await call()
-    const verdicts = limits.settleBatch({
+    const { verdicts, isAborted } = await guesses.settleBatch({
       client: client.id,
       pans: packed.subarray(0, items * PAN_BYTES),
       from: { ...from, blocks: packed.subarray(items * PAN_BYTES) },
@@ -61,6 +63,7 @@ export function createGuardedBatch(deps: {
       log.warn({ event: 'pan-variation', requestId, clientId: client.id, operation }, 'one PIN block, many PANs')
     }
     context.batch = { items, rejected: counts.rejected, limited: counts.limited + counts['pan-variation'] }
+    if (isAborted) throw new ServiceError('ERR_PIN_BLOCK_INVALID')
     return { answer, verdicts }
   }
 }

@@ -77,9 +77,9 @@ export interface RouteText {
   readonly summary: string
 }
 
-/** The response schemas of a POST: its answer, and a problem for every status it can end with. */
-export function postResponses<T extends TSchema>(answer: T) {
-  return { ...problems([...ANY, ...WITH_BODY]), 200: answer }
+/** The response schemas of a POST: its answer, and a problem for every status it can end with; `own` ones are of no other route. */
+export function postResponses<T extends TSchema>(answer: T, own: readonly number[] = []) {
+  return { ...problems([...ANY, ...own, ...WITH_BODY]), 200: answer }
 }
 
 /** The response schemas of a GET. */

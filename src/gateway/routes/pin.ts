@@ -1,10 +1,12 @@
 /** PIN set and get: Thales D1's JWE on one side, the issuer's zone key on the other. */
-import { Type } from 'typebox'
+import { Type, type Static } from 'typebox'
 import { Card, REQUESTS, type AnswerOf } from '../../bridge/contract.ts'
 import { ServiceError } from '../../errors.ts'
 import { allow, authorise, type Grant } from '../authorisation.ts'
 import type { ApiInstance, RouteDeps } from '../api-instance.ts'
 import type { GatewayConfig } from '../../config/schema.ts'
+import { contextOf, type HasRawRequest } from '../request-context.ts'
+import type { CounterClaim } from '../used-counters.ts'
 import { blockFitsFormat, IssuedMacSchema, IssuedPinBlock, IssuedPrwSchema, postResponses } from '../schemas.ts'
 
 const strict = { additionalProperties: false } as const
@@ -53,7 +55,9 @@ function setPinRequest(types: readonly string[]) {
 }
 
 /** Declares the routes. */
-export function pinRoutes(app: ApiInstance, { config, bridge, guarded }: RouteDeps): void {
+export function pinRoutes(app: ApiInstance, { config, ask, guarded, counters }: RouteDeps): void {
+  const countsOnce = new Set(config.counterOnceKeys)
+
   app.post(
     '/v1/pin/set',
     {
@@ -63,7 +67,7 @@ export function pinRoutes(app: ApiInstance, { config, bridge, guarded }: RouteDe
         tags: ['PIN'],
         summary: 'Takes the PIN that D1 encrypted; gives it under a zone key, with the PRW and MAC that were asked for',
         body: setPinRequest(config.setPinTypes),
-        response: postResponses(SetPinAnswer),
+        response: postResponses(SetPinAnswer, [409]),
       },
     },
     async (request, reply) => {
@@ -77,8 +81,10 @@ export function pinRoutes(app: ApiInstance, { config, bridge, guarded }: RouteDe
       if (jweKeys.length === 0) throw new ServiceError('ERR_KEY_USE_FORBIDDEN')
       const made = ({ pinBlock }: AnswerOf<'openSetPin'>) =>
         body.to && pinBlock !== undefined ? { ...body.to, block: pinBlock } : undefined
-      const attempt = { pan: body.card.pan, key: 'jwe', block: body.encryptedPinBlock, made }
-      return guarded(request, reply, attempt, () => bridge.call('openSetPin', { ...body, jweKeys }))
+      const attempt = { pan: body.card.pan, key: 'jwe', block: body.encryptedPinBlock, setsPin: true, made }
+      const call = () => guarded(request, reply, attempt, () => ask(request, 'openSetPin', { ...body, jweKeys }))
+      // Only the vault reads which key the JWE names: a counter is used up if it may be one whose profile says so.
+      return jweKeys.some((id) => countsOnce.has(id)) ? counters.once(claimOf(request, body), call) : call()
     },
   )
 
@@ -99,9 +105,23 @@ export function pinRoutes(app: ApiInstance, { config, bridge, guarded }: RouteDe
       const { key, format } = body.from
       authorise(request, { operation: 'pin/get', keys: [key], formats: [format], recipient: body.recipient })
       const attempt = { pan: body.card.pan, key, format, block: body.pinBlock }
-      return guarded(request, reply, attempt, () => bridge.call('sealGetPin', body))
+      return guarded(request, reply, attempt, () => ask(request, 'sealGetPin', body))
     },
   )
+}
+
+/** What a pin/set claims: the change counter of its card, for itself and its repetitions, and nobody who asks for anything else. */
+function claimOf(request: HasRawRequest, body: Static<ReturnType<typeof setPinRequest>>): CounterClaim | undefined {
+  const { type, encryptedPinBlock, card, change, to, issue } = body
+  if (change === undefined) return undefined
+  const { pan, panSequenceNumber, expiry } = card
+  return {
+    counter: [pan, panSequenceNumber, change.counter],
+    request: [
+      ...[contextOf(request).client?.id, type, encryptedPinBlock, pan, panSequenceNumber, expiry],
+      ...[change.counter, change.transactionId, to?.key, to?.format, issue?.prw, issue?.mac],
+    ],
+  }
 }
 
 /** The JWE keys that the covering grants list: the JWE names one, and only the vault reads which. */

@@ -7,7 +7,7 @@
  */
 import type { ServiceError } from '../errors.ts'
 import { PAN_BYTES } from '../pan.ts'
-import type { AnswerOf, Operation, RequestOf } from './contract.ts'
+import type { AnswerOf, OnGiven, Operation, RequestOf } from './contract.ts'
 import { blockBytesOf } from './packed-blocks.ts'
 
 type Translation = RequestOf<'translatePinBlocks'>
@@ -19,6 +19,7 @@ export interface Call {
   readonly body: RequestOf<Operation>
   readonly resolve: (answer: AnswerOf<Operation>) => void
   readonly reject: (error: ServiceError) => void
+  readonly onGiven?: OnGiven | undefined
   /** The PIN blocks of a translation; 1 for another operation. */
   readonly items: number
   /** When it came. */
@@ -135,11 +136,22 @@ export function requestOf({ parts, items }: Bundle): Pick<Call, 'operation' | 'b
   const body: Translation = {
     ...translation,
     items,
-    packed: Buffer.concat([...parts.map(pans), ...parts.map(blocks)]),
+    packed: joined([...parts.map(pans), ...parts.map(blocks)]),
     // Calls with PRWs share no message, so these are those of one part.
     ...(prw && { prw: { ...prw, cards: prw.cards.slice(start, end) } }),
   }
   return { operation: call.operation, body }
+}
+
+/** Joins bytes in memory of their own: the pool that Buffer.concat takes small ones from keeps what it once held. */
+function joined(pieces: readonly Buffer[]): Buffer {
+  const all = Buffer.alloc(pieces.reduce((bytes, piece) => bytes + piece.length, 0))
+  let at = 0
+  for (const piece of pieces) {
+    all.set(piece, at)
+    at += piece.length
+  }
+  return all
 }
 
 /**
@@ -150,7 +162,7 @@ export function requestOf({ parts, items }: Bundle): Pick<Call, 'operation' | 'b
 export function resolveBundle(bundle: Bundle, answer: AnswerOf<Operation>, packed: Buffer): boolean {
   const first = bundle.parts[0]?.call
   if (first?.operation !== 'translatePinBlocks') {
-    first?.resolve(answer)
+    first?.resolve(first.operation === 'deriveHashKey' ? { ...answer, packed } : answer)
     return true
   }
   const { rejected, prws, ...common } = answer as Translated

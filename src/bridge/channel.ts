@@ -49,7 +49,8 @@ export class Channel {
     frame.writeUInt32BE(jsonBytes, LENGTH_BYTES)
     frame.write(json, HEADER_BYTES)
     if (packed) frame.set(packed, HEADER_BYTES + jsonBytes)
-    this.#socket.write(frame)
+    // The kernel has it by then; PANs do not stay in the memory that buffers are made of.
+    this.#socket.write(frame, () => frame.fill(0))
   }
 
   /** Sends what is pending and ends the connection. */

@@ -134,6 +134,9 @@ export const REQUESTS = {
   verifyPrw: Type.Object({ ...prwInput, prw: Prw, randomNumber: Type.Optional(RandomNumber) }, strict),
   generateMac: Type.Object(macInput, strict),
   verifyMac: Type.Object({ ...macInput, mac: Mac }, strict),
+  // The service's own: no route asks for one.
+  sealAudit: Type.Object({ key: KeyId, digest: Type.String({ pattern: '^[0-9A-F]{64}$' }) }, strict),
+  deriveHashKey: Type.Object({}, strict),
 } satisfies Record<string, TSchema>
 
 /** The name of an operation. */
@@ -191,8 +194,10 @@ export interface Answers {
     prw?: IssuedPrw
     mac?: IssuedMac
     verified?: { prw: boolean; mac: boolean }
+    /** The keys that it used and the request does not name. */
+    usedKeys?: KeyRef[]
   }
-  sealGetPin: { encryptedPinBlock: string }
+  sealGetPin: { encryptedPinBlock: string; usedKeys?: KeyRef[] }
   translatePinBlocks: PackedBlocks & {
     format: string
     key: KeyRef
@@ -205,6 +210,10 @@ export interface Answers {
   verifyPrw: { verified: boolean }
   generateMac: { mac: string; profile: string; key: KeyRef }
   verifyMac: { verified: boolean }
+  /** The seal of a digest, upper-case hex, and the vault's time in ms since 1970 that went into it. */
+  sealAudit: { mac: string; sealedAtMs: number; key: KeyRef }
+  /** 32 bytes that are the same wherever the limit-hash key is: a working key of the gateway, from which that key does not follow. */
+  deriveHashKey: PackedBlocks & { key: KeyRef }
 }
 
 /** The answer of operation `O`. */
@@ -298,5 +307,9 @@ export interface StatusMessage {
 
 /** What a route needs of the other side: the answer, or a ServiceError. */
 export interface Bridge {
-  call<O extends Operation>(operation: O, body: RequestOf<O>): Promise<AnswerOf<O>>
+  /** @param onGiven - told of each vault that it, or a part of it, is given to. */
+  call<O extends Operation>(operation: O, body: RequestOf<O>, onGiven?: OnGiven): Promise<AnswerOf<O>>
 }
+
+/** Learns which vault works on a call. */
+export type OnGiven = (vault: { readonly token: string; readonly vault: number }) => void

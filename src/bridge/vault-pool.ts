@@ -1,5 +1,5 @@
 /**
- * The gateway's side of the bridge: queue, deadlines and credit are kept here, where a hung HSM call cannot stop them.
+ * The gateway's side of the bridge: queue, deadlines and credit are kept here, where a hung HSM call cannot stop them (M-24).
  */
 import { timingSafeEqual } from 'node:crypto'
 import type { Socket } from 'node:net'
@@ -11,6 +11,7 @@ import type {
   AnswerOf,
   Bridge,
   Hello,
+  OnGiven,
   Operation,
   PackedBlocks,
   PublicJwk,
@@ -23,8 +24,8 @@ import { isStatusReport } from './status-check.ts'
 import { MessageSizes, VaultPace } from './vault-pace.ts'
 import { WaitingCalls } from './waiting-calls.ts'
 
-/** How long a connection may take to say who it is. */
-const HELLO_MS = 5_000
+/** How long a connection may take to say who it is: a vault is connected first, and then opens its token. */
+const HELLO_MS = 35_000
 
 /** How many messages of one lane a vault holds: one that it works on and one that is there when it is done. */
 const LANE_CREDIT = 2
@@ -137,7 +138,7 @@ export class VaultPool implements Bridge {
     })
   }
 
-  call<O extends Operation>(operation: O, body: RequestOf<O>): Promise<AnswerOf<O>> {
+  call<O extends Operation>(operation: O, body: RequestOf<O>, onGiven?: OnGiven): Promise<AnswerOf<O>> {
     if (!this.ready) return Promise.reject(new ServiceError('ERR_HSM_UNAVAILABLE'))
     // What can go goes before anybody is refused.
     if (this.#isFull()) this.#dispatch()
@@ -149,6 +150,7 @@ export class VaultPool implements Bridge {
         body,
         resolve: resolve as Call['resolve'],
         reject,
+        onGiven,
         items: itemsOf({ operation, body }),
         queuedMs,
         waitingSinceMs: queuedMs,
@@ -308,7 +310,10 @@ export class VaultPool implements Bridge {
   #give(vault: Vault, queue: Queue): void {
     const givenMs = performance.now()
     const bundle = this.#waiting.take(queue, this.#sizes.of(queue.lane), givenMs)
-    for (const { call, start } of bundle.parts) if (start === 0) this.#events.onGive?.(givenMs - call.queuedMs)
+    for (const { call, start } of bundle.parts) {
+      if (start === 0) this.#events.onGive?.(givenMs - call.queuedMs)
+      call.onGiven?.({ token: vault.token, vault: vault.id })
+    }
     const deadline = setTimeout(() => {
       this.#sizes.giveUp(bundle.lane, bundle.items)
       this.giveUp(vault.id)

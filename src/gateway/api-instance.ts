@@ -3,10 +3,12 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Server } from 'node:https'
-import type { Bridge, PublicJwk } from '../bridge/contract.ts'
+import type { PublicJwk } from '../bridge/contract.ts'
 import type { GatewayConfig } from '../config/schema.ts'
+import type { Ask } from './audited.ts'
 import type { GuardedBatch } from './batch/guarded-batch.ts'
 import type { GuardedCall } from './guarded-call.ts'
+import type { UsedCounters } from './used-counters.ts'
 
 /** The API's Fastify instance. */
 export type ApiInstance = FastifyInstance<
@@ -20,8 +22,9 @@ export type ApiInstance = FastifyInstance<
 /** What routes need. */
 export interface RouteDeps {
   readonly config: GatewayConfig
-  readonly bridge: Bridge
+  readonly ask: Ask
   readonly guarded: GuardedCall
   readonly guardedBatch: GuardedBatch
+  readonly counters: UsedCounters
   readonly publicKeys: () => readonly PublicJwk[]
 }

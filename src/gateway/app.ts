@@ -6,14 +6,19 @@ import type { Bridge, PublicJwk } from '../bridge/contract.ts'
 import type { GatewayConfig } from '../config/schema.ts'
 import { ServiceError } from '../errors.ts'
 import type { Logger } from '../log.ts'
+import type { AuditTrail } from '../audit/trail.ts'
 import type { ApiInstance } from './api-instance.ts'
-import { createIdentify } from './authentication.ts'
+import { createAudited } from './audited.ts'
+import { releaseOnce } from './release-once.ts'
+import type { Authentication } from './authentication.ts'
 import { installBodyParser } from './body-parser.ts'
 import { createClientErrorHandler, createOpenRequests, type OpenRequests } from './client-errors.ts'
 import { createEntry } from './entry.ts'
 import { createGuardedBatch } from './batch/guarded-batch.ts'
 import { createGuardedCall } from './guarded-call.ts'
-import { createGuessLimits } from './guess-limits.ts'
+import { createHashSource } from './hash-source.ts'
+import type { LimitStore } from './limit-store.ts'
+import { createLimits } from './limits.ts'
 import type { Metrics } from './metrics.ts'
 import { openApiOptions } from './openapi.ts'
 import { answerProblem } from './problem.ts'
@@ -35,32 +40,37 @@ export interface ApiDeps {
   readonly metrics: Metrics
   readonly open: OpenRequests
   readonly publicKeys: () => readonly PublicJwk[]
+  /** Where nodes share their limits, if they do. */
+  readonly limitStore?: LimitStore | undefined
+  /** Where operations are recorded, if they are. */
+  readonly trail?: AuditTrail | undefined
   readonly tls: TlsFiles
+  readonly authentication: Authentication
 }
 
 /** Builds the mTLS instance that clients call. */
 export async function buildApi(deps: ApiDeps): Promise<ApiInstance> {
-  const { config, bridge, log, metrics, open, publicKeys } = deps
+  const { config, bridge, log, metrics, open, publicKeys, authentication } = deps
   const methods = new Map<string, string[]>()
-  const identify = createIdentify(config.clients)
   const record = createRecorder({ log, metrics, keys: config.keys })
-  const enter = createEntry({ identify, record, open, methods })
+  const enter = createEntry({ authentication, record, open, methods })
 
   const app: ApiInstance = fastify({
     ...fastifyOptions(config.limits),
     https: tlsOptions(deps.tls, config.limits),
-    clientErrorHandler: createClientErrorHandler({ open, record, identify }),
+    clientErrorHandler: createClientErrorHandler({ open, record, authentication }),
     // A URL that cannot be decoded never meets the hooks, so it enters by the same door here.
     frameworkErrors: (error, request, reply) => {
-      try {
-        enter(request, reply)
-        throw error
-      } catch (refusal) {
-        answerProblem(refusal, request, reply)
-      }
+      const refuse = (refusal: unknown) => answerProblem(refusal, request, reply)
+      void Promise.resolve()
+        .then(() => enter(request, reply))
+        .then(() => refuse(error), refuse)
     },
   }).withTypeProvider<TypeBoxTypeProvider>()
+  app.server.on('connection', authentication.connected)
   app.server.on('tlsClientError', () => metrics.tlsRefusal())
+  // Node would answer on its own, before anybody knows who asks; the entry check looks at the header.
+  app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
 
   installBodyParser(app)
   app.setErrorHandler(answerProblem)
@@ -68,6 +78,9 @@ export async function buildApi(deps: ApiDeps): Promise<ApiInstance> {
     throw new ServiceError('ERR_NOT_FOUND')
   })
   app.addHook('onRequest', async (request, reply) => enter(request, reply))
+  const hash = createHashSource(bridge, config.keys)
+  const { ask, recordOutcome } = createAudited({ bridge, trail: deps.trail, keys: config.keys, hash })
+  app.addHook('onSend', releaseOnce(recordOutcome))
   app.addHook('onSend', plainJsonType)
   app.addHook('onSend', closeWhileClosing(app))
   app.addHook('onRoute', ({ url, method }) => {
@@ -75,10 +88,11 @@ export async function buildApi(deps: ApiDeps): Promise<ApiInstance> {
   })
   await app.register(swagger, openApiOptions())
 
-  const guards = { limits: createGuessLimits(config.limits.guesses), log, metrics }
+  const { guesses, counters } = createLimits(config.limits, hash, deps.limitStore)
+  const guards = { limits: guesses, log, metrics }
   const guarded = createGuardedCall(guards)
   const guardedBatch = createGuardedBatch(guards)
-  const routes = { config, bridge, guarded, guardedBatch, publicKeys }
+  const routes = { config, ask, guarded, guardedBatch, counters, publicKeys }
   pinRoutes(app, routes)
   pinBlockRoutes(app, routes)
   await pinBlockBatchRoutes(app, routes)

@@ -2,19 +2,27 @@
  * The process entry of the gateway: opens the bridge socket and both listeners, and passes on what the supervisor says of
  * the vaults. It starts no process and loads no native code.
  */
-import { readFileSync } from 'node:fs'
-import { createServer, type AddressInfo, type Server } from 'node:net'
+import { once } from 'node:events'
+import { createServer, type AddressInfo, type ListenOptions, type Server } from 'node:net'
+import { createAuditTrail, type AuditTrail } from '../audit/trail.ts'
 import { VaultPool } from '../bridge/vault-pool.ts'
+import { forbidCodeGeneration } from '../code-generation.ts'
 import type { GatewayConfig } from '../config/schema.ts'
-import { createLog } from '../log.ts'
-import type { GatewayCommand, GatewayReport } from '../supervisor/messages.ts'
+import { createLog, type Logger } from '../log.ts'
+import type { BridgeEnd, GatewayCommand, GatewayReport } from '../supervisor/messages.ts'
 import { buildApi, buildManagement } from './app.ts'
+import { createAuthentication, createPolicy } from './authentication.ts'
 import { createOpenRequests } from './client-errors.ts'
 import { watchForHungVaults } from './hung-vaults.ts'
+import { collectWhenIdle } from './idle-collection.ts'
 import { createMetrics } from './metrics.ts'
+import { describeCallers } from './openapi.ts'
+import { createReload, expiriesOf, readTlsFiles } from './reload.ts'
 import { createStatusKeeper } from './status.ts'
 
 const ALIVE_EVERY_MS = 1_000
+/** For a vault to make the last seal. */
+const LAST_SEAL_MS = 2_000
 
 function report(message: GatewayReport): void {
   process.send?.(message)
@@ -25,14 +33,14 @@ process.on('disconnect', () => process.exit(0))
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => {})
 process.once('message', (command: GatewayCommand) => {
   if (command.type !== 'start') return
-  start(command.config, command.bridgeSocket).catch((error: unknown) => {
+  start(command.config, command.bridge).catch((error: unknown) => {
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'no error code'
     const problem = `the gateway could not start (${code})`
     process.send?.({ type: 'failed', problem } satisfies GatewayReport, () => process.exit(1))
   })
 })
 
-async function start(config: GatewayConfig, bridgeSocket: string): Promise<void> {
+async function start(config: GatewayConfig, bridgeEnd: BridgeEnd): Promise<void> {
   const log = createLog('gateway', config.logLevel)
   const pool = new VaultPool(config.limits, {
     onReady: (vault) => report({ type: 'vault-ready', vault }),
@@ -43,13 +51,21 @@ async function start(config: GatewayConfig, bridgeSocket: string): Promise<void>
     onGive: (waitedMs) => metrics.queueWait(waitedMs / 1000),
     onStatus: (token, { calls }) => metrics.hsmCalls(token, calls),
   })
-  const status = createStatusKeeper(pool)
+  const { store } = config.limits
+  // Its packages take more memory than all others together: who has no store does without.
+  const limitStore = store === undefined ? undefined : (await import('./limit-store.ts')).openLimitStore(store, log)
+  const trail = config.audit && openTrail(config.audit, pool, log)
+  await trail?.start()
+  const status = createStatusKeeper(pool, limitStore, trail)
   const metrics = createMetrics({ status: status.read, development: config.environment === 'development' })
   const bridge = createServer((socket) => pool.connect(socket))
-  await listen(bridge, bridgeSocket)
+  await listen(bridge, bridgeEnd)
 
   const open = createOpenRequests()
   const { api: apiListener, management: managementListener } = config.listeners
+  const tls = readTlsFiles(apiListener)
+  metrics.expiries(expiriesOf(tls))
+  const authentication = createAuthentication(createPolicy(config, tls.ca))
   const api = await buildApi({
     config,
     bridge: pool,
@@ -57,23 +73,28 @@ async function start(config: GatewayConfig, bridgeSocket: string): Promise<void>
     metrics,
     open,
     publicKeys: () => pool.publicKeys,
-    tls: {
-      key: readFileSync(apiListener.privateKey),
-      cert: readFileSync(apiListener.certificate),
-      ca: readFileSync(apiListener.clientCa),
-    },
+    limitStore,
+    trail,
+    tls,
+    authentication,
   })
-  const management = buildManagement({ config, metrics, status: status.read, openApi: () => api.swagger() })
-  await api.listen({ host: apiListener.host, port: apiListener.port })
-  await management.listen({ host: managementListener.host, port: managementListener.port })
+  const openApi = () => describeCallers(api.swagger(), authentication.policy.bearer)
+  const management = buildManagement({ config, metrics, status: status.read, openApi })
+  await serve(api, apiListener)
+  await serve(management, managementListener)
 
+  const reload = createReload({ server: api.server, config, authentication, metrics })
   process.on('message', (command: GatewayCommand) => {
     if (command.type === 'admit') pool.admit(command.vault, command.secret, command.token)
     else if (command.type === 'drain') pool.drain(command.vault)
     else if (command.type === 'tokens') status.learn(command)
+    else if (command.type === 'reload') report({ type: 'reloaded', applied: reload(command.config) })
+    else if (command.type === 'reload-refused') metrics.reload('refused')
     else if (command.type === 'stop') void stop()
   })
+  forbidCodeGeneration()
   watchForHungVaults(pool)
+  collectWhenIdle(open)
   setInterval(() => report({ type: 'alive' }), ALIVE_EVERY_MS)
   report({
     type: 'listening',
@@ -88,13 +109,29 @@ async function start(config: GatewayConfig, bridgeSocket: string): Promise<void>
     await management.close()
     // A client that has its answer may hang up before this process has noticed that it was sent, and written it down.
     await open.settled()
+    await trail?.close(LAST_SEAL_MS)
     process.exit(0)
   }
 }
 
-function listen(server: Server, path: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(path, resolve)
+function openTrail(audit: NonNullable<GatewayConfig['audit']>, pool: VaultPool, log: Logger): AuditTrail {
+  return createAuditTrail(audit, (digest) => pool.call('sealAudit', { key: audit.key, digest }), {
+    onUnwritable: (problem) => log.error({ problem }, 'the audit record cannot be written'),
+    onWritable: () => log.info('the audit record can be written again'),
+    // Kept apart from the record, this shows whether its end was cut off.
+    onSeal: ({ seq, hash }) => log.info({ seq, hash }, 'the audit record is sealed'),
   })
+}
+
+/** Not by the instance's own listen(): at 0.0.0.0 it asks for the machine's addresses, with a socket that the launcher denies. */
+async function serve(
+  instance: { readonly ready: () => PromiseLike<unknown>; readonly server: Server },
+  { host, port }: { readonly host: string; readonly port: number },
+): Promise<void> {
+  await instance.ready()
+  await listen(instance.server, { host, port })
+}
+
+async function listen(server: Server, at: ListenOptions | BridgeEnd): Promise<void> {
+  await once(server.listen(at), 'listening')
 }

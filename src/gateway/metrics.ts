@@ -11,6 +11,10 @@ export interface Metrics {
   readonly guess: (client: string) => void
   readonly panVariationAlarm: () => void
   readonly tlsRefusal: () => void
+  /** A new configuration was taken over, or was not fit. */
+  readonly reload: (outcome: 'applied' | 'refused') => void
+  /** When certificates of the API listener expire, in milliseconds since 1970. */
+  readonly expiries: (expiries: Readonly<Record<'server' | 'client-ca', number>>) => void
   /** A request went to a vault, after so long in the queue. */
   readonly queueWait: (seconds: number) => void
   /** What a vault of this token reported as new. */
@@ -72,6 +76,23 @@ export function createMetrics(options: { readonly status: () => Status; readonly
     help: 'Connections that ended in the TLS handshake, such as for an untrusted certificate',
     registers,
   })
+  const reloads = new Counter({
+    name: 'pinbridge_reloads_total',
+    help: 'New configurations that were taken over, or were not fit and left everything as it was',
+    labelNames: ['outcome'] as const,
+    registers,
+  })
+  for (const outcome of ['applied', 'refused']) reloads.inc({ outcome }, 0)
+  let expiries: Readonly<Record<string, number>> = {}
+  new Gauge({
+    name: 'pinbridge_certificate_expiry_seconds',
+    help: 'Time until a certificate of the API listener expires: of the server, of the first of the CAs of clients',
+    labelNames: ['certificate'] as const,
+    registers,
+    collect() {
+      for (const [certificate, atMs] of Object.entries(expiries)) this.set({ certificate }, (atMs - Date.now()) / 1000)
+    },
+  })
   const queueWaits = new Histogram({
     name: 'pinbridge_queue_wait_seconds',
     help: 'Time that a request waited before it went to a vault',
@@ -94,6 +115,10 @@ export function createMetrics(options: { readonly status: () => Status; readonly
     guess: (client) => guesses.inc({ client }),
     panVariationAlarm: () => alarms.inc(),
     tlsRefusal: () => tlsRefusals.inc(),
+    reload: (outcome) => reloads.inc({ outcome }),
+    expiries: (found) => {
+      expiries = found
+    },
     queueWait: (seconds) => queueWaits.observe(seconds),
     hsmCalls,
     contentType: registry.contentType,

@@ -33,7 +33,7 @@ export const STATUS = {
 export const PROBLEM_TYPE = 'application/problem+json'
 
 /** Seconds in Retry-After where whoever refused did not know better. */
-const RETRY_AFTER_S: Partial<Record<ErrorCode, number>> = {
+export const RETRY_AFTER_S: Partial<Record<ErrorCode, number>> = {
   ERR_RATE_LIMITED: 60,
   ERR_HSM_BUSY: 1,
   ERR_HSM_UNAVAILABLE: 5,

@@ -3,6 +3,7 @@ import { performance } from 'node:perf_hooks'
 import type { IncomingMessage } from 'node:http'
 import type { ClientEntry } from '../config/schema.ts'
 import type { ErrorCode, ErrorDetail } from '../errors.ts'
+import type { AuditNotes } from './audited.ts'
 
 /** Anything that carries node's own request: a FastifyRequest of whatever generics. */
 export interface HasRawRequest {
@@ -21,6 +22,7 @@ export interface RequestContext {
   operation?: string
   keys?: readonly string[]
   batch?: BatchCounts
+  audit?: AuditNotes
   outcome?: Outcome
 }
 

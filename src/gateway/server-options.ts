@@ -1,4 +1,4 @@
-/** The options of both listeners' Fastify instances, each limit explicit. */
+/** The options of both listeners' Fastify instances, each limit explicit (M-16). */
 import { constants, randomUUID } from 'node:crypto'
 import type { ServerOptions } from 'node:https'
 import type { GatewayConfig } from '../config/schema.ts'

@@ -26,6 +26,40 @@ export function registerStatusMetrics(registry: Registry, status: () => Status):
   gauge('pinbridge_queue_length', 'Requests that wait for a vault', ({ queued }) => queued)
 
   new Gauge({
+    name: 'pinbridge_limit_store_up',
+    help: '1 while the limit store answers, else 0; nothing if there is none',
+    registers,
+    collect() {
+      const { isLimitStoreUp } = status()
+      if (isLimitStoreUp === undefined) this.remove()
+      else this.set(isLimitStoreUp ? 1 : 0)
+    },
+  })
+
+  const audit = (name: string, help: string, read: (audit: NonNullable<Status['audit']>) => number) =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        const trail = status().audit
+        this.reset()
+        if (trail) this.set(read(trail))
+        else this.remove()
+      },
+    })
+  audit('pinbridge_audit_writable', '1 while operations can be recorded, else 0', ({ isWritable }) =>
+    isWritable ? 1 : 0,
+  )
+  audit('pinbridge_audit_last_seq', 'The number of the last record on the disk', ({ seq }) => seq)
+  audit('pinbridge_audit_unsealed_records', 'Records that have no seal yet', ({ unsealed }) => unsealed)
+  audit(
+    'pinbridge_audit_lost_records',
+    'Operations that went on unrecorded, since the gateway began',
+    ({ lost }) => lost,
+  )
+
+  new Gauge({
     name: 'pinbridge_token_state',
     help: '1 for the state that a token is in, 0 for every other',
     labelNames: ['token', 'state'] as const,

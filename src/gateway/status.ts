@@ -1,12 +1,15 @@
 /** What is known of tokens, vaults and queue, put together for readyz and metrics; no secret. */
+import type { AuditTrail, TrailStatus } from '../audit/trail.ts'
 import type { VaultPool, VaultStatus } from '../bridge/vault-pool.ts'
 import type { GatewayCommand, RestartCause, TokenReport } from '../supervisor/messages.ts'
+import type { LimitStore } from './limit-store.ts'
 
 /** Vaults ask their keys for known answers every ten seconds: one that missed three of them is no longer believed. */
 export const SELF_TEST_BOUND_MS = 35_000
 
 /** Why no request should be sent here. */
-export type NotReady = 'stopping' | 'no-vault' | 'self-test-overdue' | 'overloaded'
+export type NotReady =
+  'stopping' | 'no-vault' | 'self-test-overdue' | 'limit-store-gone' | 'audit-unwritable' | 'overloaded'
 
 /** A token as the supervisor sees it, and how many of its vaults take requests. */
 export interface TokenStatus extends TokenReport {
@@ -23,6 +26,10 @@ export interface Status {
   readonly tokens: readonly TokenStatus[]
   /** How many vaults have been replaced since the supervisor began; undefined until it has said so. */
   readonly restarts: Readonly<Record<RestartCause, number>> | undefined
+  /** Undefined if there is no limit store. */
+  readonly isLimitStoreUp?: boolean | undefined
+  /** Undefined if nothing is recorded. */
+  readonly audit?: TrailStatus | undefined
 }
 
 /** Keeps what the supervisor says, and asks the pool for the rest. */
@@ -34,7 +41,11 @@ export interface StatusKeeper {
 }
 
 /** Makes the keeper of one gateway. */
-export function createStatusKeeper(pool: Pick<VaultPool, 'vaults' | 'queued' | 'overloaded'>): StatusKeeper {
+export function createStatusKeeper(
+  pool: Pick<VaultPool, 'vaults' | 'queued' | 'overloaded'>,
+  limitStore?: Pick<LimitStore, 'isUp' | 'whenGone'>,
+  trail?: Pick<AuditTrail, 'status'>,
+): StatusKeeper {
   let reports: readonly TokenReport[] = []
   let restarts: Status['restarts']
   let isStopping = false
@@ -43,6 +54,9 @@ export function createStatusKeeper(pool: Pick<VaultPool, 'vaults' | 'queued' | '
     if (isStopping) return 'stopping'
     if (serving.length === 0) return 'no-vault'
     if (serving.every(({ selfTestAgeMs }) => selfTestAgeMs > SELF_TEST_BOUND_MS)) return 'self-test-overdue'
+    if (limitStore?.isUp === false && limitStore.whenGone === 'refuse') return 'limit-store-gone'
+    const audit = trail?.status()
+    if (audit?.isWritable === false && audit.refuses) return 'audit-unwritable'
     return pool.overloaded ? 'overloaded' : undefined
   }
 
@@ -61,7 +75,15 @@ export function createStatusKeeper(pool: Pick<VaultPool, 'vaults' | 'queued' | '
         ...report,
         serving: serving.filter(({ token }) => token === report.name).length,
       }))
-      return { reason: reasonOf(serving), vaults, queued, tokens, restarts }
+      return {
+        reason: reasonOf(serving),
+        vaults,
+        queued,
+        tokens,
+        restarts,
+        isLimitStoreUp: limitStore?.isUp,
+        audit: trail?.status(),
+      }
     },
   }
 }

@@ -18,7 +18,7 @@ interface MacBody {
 const attempt = ({ card, key, pinBlock }: MacBody) => ({ pan: card?.pan, key, block: pinBlock })
 
 /** Declares the routes. */
-export function macRoutes(app: ApiInstance, { bridge, guarded }: RouteDeps): void {
+export function macRoutes(app: ApiInstance, { ask, guarded }: RouteDeps): void {
   app.post(
     '/v1/mac/generate',
     {
@@ -35,7 +35,7 @@ export function macRoutes(app: ApiInstance, { bridge, guarded }: RouteDeps): voi
       const { body } = request
       authorise(request, { operation: 'mac/generate', keys: [body.key] })
       // Outside the guessing limits: nothing is deciphered or compared, and made-up blocks would push real ones out of them.
-      return bridge.call('generateMac', body)
+      return ask(request, 'generateMac', body)
     },
   )
 
@@ -54,7 +54,7 @@ export function macRoutes(app: ApiInstance, { bridge, guarded }: RouteDeps): voi
     async (request, reply) => {
       const { body } = request
       authorise(request, { operation: 'mac/verify', keys: [body.key] })
-      return guarded(request, reply, attempt(body), () => bridge.call('verifyMac', body))
+      return guarded(request, reply, attempt(body), () => ask(request, 'verifyMac', body))
     },
   )
 }

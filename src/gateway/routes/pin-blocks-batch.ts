@@ -65,7 +65,7 @@ const BatchAnswer = Type.Object(
 )
 
 /** Declares the route. */
-export async function pinBlockBatchRoutes(app: ApiInstance, { bridge, guardedBatch }: RouteDeps): Promise<void> {
+export async function pinBlockBatchRoutes(app: ApiInstance, { ask, guardedBatch }: RouteDeps): Promise<void> {
   await app.register(async (scope) => {
     installBodyParser(scope, readBatchBody)
     scope.post(
@@ -95,7 +95,7 @@ export async function pinBlockBatchRoutes(app: ApiInstance, { bridge, guardedBat
         request.raw.socket.setTimeout(0)
         const blocks = { items: batch.items, packed: batch.packed() }
         const { answer, verdicts } = await guardedBatch(request, reply, { from, to, ...blocks }, () =>
-          bridge.call('translatePinBlocks', { from, to, ...blocks }),
+          ask(request, 'translatePinBlocks', { from, to, ...blocks }),
         )
         return reply.type('application/json').send(writeBatchAnswer(body, verdicts, answer))
       },

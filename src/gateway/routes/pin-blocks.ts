@@ -17,7 +17,7 @@ const TranslateRequest = Type.Object(
 const TranslateAnswer = Type.Object(IssuedPinBlock, strict)
 
 /** Declares the routes. */
-export function pinBlockRoutes(app: ApiInstance, { bridge, guarded }: RouteDeps): void {
+export function pinBlockRoutes(app: ApiInstance, { ask, guarded }: RouteDeps): void {
   app.post(
     '/v1/pin-blocks/translate',
     {
@@ -43,7 +43,12 @@ export function pinBlockRoutes(app: ApiInstance, { bridge, guarded }: RouteDeps)
       const made = (answer: { pinBlock: string }) => ({ ...to, block: answer.pinBlock })
       return guarded(request, reply, { ...attempt, made }, async () => {
         const blocks = packBlocks([{ pan: card.pan, pinBlock }])
-        const { rejected, packed, format, key } = await bridge.call('translatePinBlocks', { from, to, ...blocks })
+        const { rejected, packed, format, key } = await ask(
+          request,
+          'translatePinBlocks',
+          { from, to, ...blocks },
+          card.pan,
+        )
         if (rejected.length > 0) throw new ServiceError('ERR_PIN_BLOCK_INVALID')
         return { pinBlock: encodeHex(packed), format, key }
       })

@@ -26,7 +26,7 @@ const needs = (operation: Needs['operation'], { from, key }: PrwBody): Needs => 
 const attempt = ({ card, from, pinBlock }: PrwBody) => ({ pan: card.pan, ...from, block: pinBlock })
 
 /** Declares the routes. */
-export function prwRoutes(app: ApiInstance, { bridge, guarded }: RouteDeps): void {
+export function prwRoutes(app: ApiInstance, { ask, guarded }: RouteDeps): void {
   app.post(
     '/v1/prw/generate',
     {
@@ -42,7 +42,7 @@ export function prwRoutes(app: ApiInstance, { bridge, guarded }: RouteDeps): voi
     async (request, reply) => {
       const { body } = request
       authorise(request, needs('prw/generate', body))
-      return guarded(request, reply, attempt(body), () => bridge.call('generatePrw', body))
+      return guarded(request, reply, attempt(body), () => ask(request, 'generatePrw', body))
     },
   )
 
@@ -61,7 +61,7 @@ export function prwRoutes(app: ApiInstance, { bridge, guarded }: RouteDeps): voi
     async (request, reply) => {
       const { body } = request
       authorise(request, needs('prw/verify', body))
-      return guarded(request, reply, attempt(body), () => bridge.call('verifyPrw', body))
+      return guarded(request, reply, attempt(body), () => ask(request, 'verifyPrw', body))
     },
   )
 }

@@ -91,7 +91,8 @@ describe('Channel', () => {
   it('writes frames of its layout, byte for byte', async () => {
     const stream = new PassThrough()
     const written: Buffer[] = []
-    stream.on('data', (chunk: Buffer) => written.push(chunk))
+    // A copy, because a frame is wiped once it is written.
+    stream.on('data', (chunk: Buffer) => written.push(Buffer.from(chunk)))
     const channel = new Channel(stream as unknown as Socket, () => {})
     channel.send({ id: 1, text: 'ä' }, Buffer.from('c0ffee', 'hex'))
     channel.send({})

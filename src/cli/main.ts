@@ -2,8 +2,10 @@
 /** The `pinbridge` command. */
 import { Command } from 'commander'
 import { ConfigError, EX_CONFIG } from '../config/problems.ts'
+import { auditCommand } from './audit.ts'
 import { CommandError } from './command-error.ts'
 import { doctorCommand } from './doctor.ts'
+import { healthCommand } from './health.ts'
 import { initCommand } from './init.ts'
 import { migrateCommand } from './migrate.ts'
 import { serveCommand } from './serve.ts'
@@ -15,7 +17,9 @@ const program = new Command('pinbridge')
   .addCommand(serveCommand())
   .addCommand(initCommand())
   .addCommand(doctorCommand())
+  .addCommand(healthCommand())
   .addCommand(migrateCommand())
+  .addCommand(auditCommand())
 
 try {
   await program.parseAsync()

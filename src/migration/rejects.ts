@@ -1,4 +1,4 @@
-/** What is said of a row that does not come out: its line number, its id and a code, and nothing else of it. */
+/** What is said of a row that does not come out: its line number, its id and a code, and nothing else of it (M-28). */
 import { FATE, type RowBatch } from '../rows/row-batch.ts'
 import type { RowReader } from '../rows/row-reader.ts'
 

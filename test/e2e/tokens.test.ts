@@ -1,15 +1,20 @@
 /** The whole service on each token: every route once, held against the oracles, and what doctor and readyz say of it. */
 import { createCipheriv, createDecipheriv } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vitest'
 import { openPin } from '../d1/simulator.ts'
-import { flipBit, sealTo } from '../support/node-jwe.ts'
+import { bytesCanary, findCanaries, textCanary } from '../support/canaries.ts'
+import { bytesNeedles, pinNeedles, scanMemory, summary, type Needle } from '../support/memory.ts'
+import { flipBit, openEc, sealTo } from '../support/node-jwe.ts'
 import { agreed } from '../support/oracles.ts'
 import { pinbridge } from '../support/service.ts'
 import { skipOn } from '../support/skip-on.ts'
 import { makeTestToken, TOKEN_KINDS, type TestToken } from '../support/tokens.ts'
 import { oracleDecipher, oracleDecode } from '../unit/pin/pin-block-oracle.ts'
-import { CHANGE, iso0, newPan, newPin, openIssuer, TO, type Issuer } from './routes/issuer.ts'
+import { CHANGE, clearBlock, iso0, newPan, newPin, openIssuer, TO, type Issuer } from './routes/issuer.ts'
 
+const LEAK_ROUNDS = 6
+const IDLE_MS = 500
 const IN = { key: 'zpk-in', format: 'ISO-0' } as const
 
 describe.each(TOKEN_KINDS)('the service on %s', (kind) => {
@@ -166,6 +171,41 @@ describe.each(TOKEN_KINDS)('the service on %s', (kind) => {
     expect(await ok(issuer.post('/v1/mac/verify', { ...body, mac }))).toEqual({ verified: true })
     const wrong = `${mac.startsWith('0') ? '1' : '0'}${mac.slice(1)}`
     expect(await ok(issuer.post('/v1/mac/verify', { ...body, mac: wrong }))).toEqual({ verified: false })
+  })
+
+  it('leaves no secret in its log, in the gateway, or in a vault that is idle', async () => {
+    const canaries = [textCanary('HSM PIN', token.pin)]
+    const needles: Needle[] = [{ what: 'HSM PIN', bytes: Buffer.from(token.pin) }]
+    for (const [id, value] of Object.entries(issuer.keys)) {
+      canaries.push(bytesCanary(id, Buffer.from(value, 'hex')))
+      needles.push(...bytesNeedles(id, Buffer.from(value, 'hex')))
+    }
+    const ofKeys = needles.length
+    const note = (what: string, bytes: Buffer) => {
+      canaries.push(bytesCanary(what, bytes))
+      needles.push(...bytesNeedles(what, bytes))
+    }
+    const kids = (['jwe-ec', 'jwe-rsa'] as const).filter((id) => issuer.service.setUp.keys.some((key) => key.id === id))
+    for (let n = 0; n < LEAK_ROUNDS; n++) {
+      const [pin, card, kid] = [newPin(12), aCard(), kids[n % kids.length]!]
+      const block = clearBlock('ISO-0', pin, card.pan)
+      const made = sealTo(JSON.stringify({ pinBlock: block }), issuer.jwk(kid))
+      const set = { type: 'ISO0', encryptedPinBlock: made.compact, card, to: TO }
+      const { pinBlock } = await ok(issuer.post('/v1/pin/set', set))
+      const get = { pinBlock, from: TO, card, recipient: issuer.recipient.kid }
+      const { encryptedPinBlock } = await ok(issuer.post('/v1/pin/get', get))
+      const to = { key: 'zpk-aes', format: 'ISO-4' }
+      await ok(issuer.post('/v1/pin-blocks/translate', { pinBlock, from: TO, to, card }))
+      note('clear block', Buffer.from(block, 'hex'))
+      for (const cek of [made.cek, openEc(encryptedPinBlock, issuer.recipient.privateJwk).cek]) note('CEK', cek)
+      needles.push(...pinNeedles('PIN', pin))
+    }
+    await sleep(IDLE_MS)
+    expect(findCanaries(issuer.service.output(), canaries)).toEqual([])
+    const { gateway, vaults } = issuer.service.ready
+    expect(summary(scanMemory(gateway, needles).findings)).toEqual({})
+    // Of the keys, a token in software holds the values in the vault's memory.
+    for (const vault of vaults) expect(summary(scanMemory(vault, needles.slice(ofKeys)).findings)).toEqual({})
   })
 
   it('is found right by doctor, beside the vaults that run', async () => {

@@ -75,6 +75,11 @@ module.exports = {
       to: { dependencyTypes: ['core'], path: '^(?:node:)?(?:fs|net|child_process)(?:/|$)' },
     },
     never(
+      'audit',
+      ['gateway', 'vault', 'hsm', 'cli', 'supervisor', 'migration', 'config', 'jwe', 'pin', 'pin-change', 'key-block'],
+      'A record, its chain and its proof: who asks, and who holds the key, is for others.',
+    ),
+    never(
       'bridge',
       ['gateway', 'vault', 'hsm', 'cli', 'supervisor', 'jwe', 'pin', 'pin-change', 'key-block', 'config'],
       'The bridge is a contract and a channel.',
@@ -101,6 +106,8 @@ module.exports = {
     ),
     only('pkcs11-in-one-adapter', ['graphene-pk11', 'pkcs11js'], '^src/hsm/pkcs11/', 'One adapter drives PKCS#11.'),
     only('fastify-in-the-gateway', ['fastify', '@fastify', 'prom-client'], '^src/gateway/', 'HTTP is the gateway.'),
+    only('redis-in-the-gateway', ['@redis', 'rate-limiter-flexible'], '^src/gateway/', 'Limits are the gateway.'),
+    only('jose-in-the-gateway', ['jose'], '^src/gateway/', 'Tokens of callers are checked where callers come in.'),
     only('forge-in-the-cli', ['node-forge', 'commander'], '^src/cli/', 'Certificates are made by a command.'),
     only('pino-in-the-log', ['pino'], '^src/log\\.ts$', 'One file decides what a record is.'),
     only('yaml-in-the-configuration', ['yaml'], '^src/(?:config|cli/development/)', 'One reader of the configuration.'),

@@ -42,7 +42,7 @@ export interface Verdict {
   readonly sealedTo: number | undefined
   /** The first record behind it that is no seal; undefined if there is none. */
   readonly unsealedFrom: number | undefined
-  /** From that one to the last one: more than seals are apart, if seals were taken away. */
+  /** From the earliest of them to the latest: more than seals are apart, if seals were taken away. */
   readonly unsealedMs: number
   /** How long after a record its seal was made, at most: a record that was made anew shows here. */
   readonly longestSealDelayMs: number
@@ -90,10 +90,11 @@ interface TornBytes extends TornLine {
   readonly holdsWholeLine: boolean
 }
 
-/** A record, and when it was written. */
-interface Since {
+/** Records from one on, and the times in them: not of the first and the last alone, which whoever forges would see to. */
+interface Stretch {
   readonly seq: number
-  readonly timeMs: number
+  readonly earliestMs: number
+  readonly latestMs: number
 }
 
 class Verifier {
@@ -110,10 +111,9 @@ class Verifier {
   #mark: Place | undefined
   #seals = 0
   #sealedTo: number | undefined
-  /** The first record that no seal covers, and the first one that a seal of the mark would not cover. */
-  #unsealed: Since | undefined
-  #behindMark: Since | undefined
-  #lastMs = 0
+  /** The records that no seal covers, and those that a seal of the mark would not cover. */
+  #unsealed: Stretch | undefined
+  #behindMark: Stretch | undefined
   #longestSealDelayMs = 0
   readonly #open = new Set<string>()
   #withoutOutcome = 0
@@ -135,7 +135,7 @@ class Verifier {
       seals: this.#seals,
       sealedTo: this.#sealedTo,
       unsealedFrom: this.#unsealed?.seq,
-      unsealedMs: this.#lastMs - (this.#unsealed?.timeMs ?? this.#lastMs),
+      unsealedMs: this.#unsealed ? this.#unsealed.latestMs - this.#unsealed.earliestMs : 0,
       longestSealDelayMs: this.#longestSealDelayMs,
       withoutOutcome: this.#withoutOutcome + this.#open.size,
       lost: this.#lost,
@@ -186,7 +186,7 @@ class Verifier {
     const anchor = this.#anchors.get(record.seq)
     if (anchor !== undefined && anchor !== hash)
       this.#fail('it is not the record that is known to have been here', record)
-    this.#first ??= record.seq
+    if (this.#first === undefined) this.#begin(record)
     const place = { seq: record.seq, hash, file: this.#file }
     this.#last = { ...place, line: this.#line }
     this.#records++
@@ -195,16 +195,22 @@ class Verifier {
       await this.#takeSeal(record)
       return
     }
-    this.#lastMs = Date.parse(record.time)
-    const since = { seq: record.seq, timeMs: this.#lastMs }
-    this.#unsealed ??= since
-    this.#behindMark ??= since
+    this.#unsealed = withRecord(this.#unsealed, record)
+    this.#behindMark = withRecord(this.#behindMark, record)
     if (record.kind === 'mark') {
       this.#mark = place
       this.#behindMark = undefined
     } else if (record.kind === 'intent') this.#open.add(record.requestId)
     else if (record.kind === 'outcome') this.#open.delete(record.requestId)
     else if (record.kind === 'start') this.#takeStart(record)
+  }
+
+  /** What is known to have been there and is not among these files cannot be looked at, and is not passed over. */
+  #begin(record: AuditRecord): void {
+    this.#first = record.seq
+    for (const seq of this.#anchors.keys()) {
+      if (seq < record.seq) this.#fail(`the files begin behind seq ${seq}, which is known to have been there`, record)
+    }
   }
 
   #checkLink(record: AuditRecord): void {
@@ -252,7 +258,7 @@ class Verifier {
     this.#seals++
     if (isBefore) return
     this.#sealedTo = seal.to
-    this.#longestSealDelayMs = Math.max(this.#longestSealDelayMs, seal.sealedAtMs - this.#unsealed!.timeMs)
+    this.#longestSealDelayMs = Math.max(this.#longestSealDelayMs, seal.sealedAtMs - this.#unsealed!.earliestMs)
     this.#unsealed = this.#behindMark
     this.#mark = undefined
   }
@@ -263,6 +269,15 @@ class Verifier {
 
   #failTorn({ file, line }: TornBytes): never {
     throw new BrokenError({ file, line, why: 'this is no record, and no start record names it as cut off' })
+  }
+}
+
+function withRecord(stretch: Stretch | undefined, { seq, time }: AuditRecord): Stretch {
+  const timeMs = Date.parse(time)
+  return {
+    seq: stretch?.seq ?? seq,
+    earliestMs: Math.min(timeMs, stretch?.earliestMs ?? timeMs),
+    latestMs: Math.max(timeMs, stretch?.latestMs ?? timeMs),
   }
 }
 

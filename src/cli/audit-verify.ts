@@ -70,7 +70,7 @@ function textOf(verdict: Verdict, sealsMissing: boolean): string {
       ? []
       : [`from seq ${unsealedFrom} on (${secondsText(unsealedMs)}) no seal covers them yet: chained, not proven`]),
     ...(sealsMissing
-      ? ['SEALS MISSING: that is longer than the HSM was ever to be waited for; it was away, or seals were taken out']
+      ? ['SEALS MISSING: that is longer than twice sealEveryMs; the HSM was away, or seals were taken out']
       : []),
     ...(first > 1 ? [`what was before seq ${first} is not in these files`] : []),
     ...(withoutOutcome > 0 ? [`${withoutOutcome} operations have no outcome: the process ended, or is at work`] : []),

@@ -2,9 +2,9 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { sha256 } from '../../../src/audit/record.ts'
+import { recordLine, sealDigest, sha256 } from '../../../src/audit/record.ts'
 import { temporaryFolder } from '../../support/service.ts'
-import { filesIn, linesOf, openTrail, request, verify, withLines, writeTrail } from './trails.ts'
+import { filesIn, linesOf, makeSeal, openTrail, request, verify, withLines, writeTrail } from './trails.ts'
 
 const folder = temporaryFolder()
 let path: string
@@ -163,6 +163,26 @@ describe('a record whose seals were taken away', () => {
     })
   })
 
+  it('is told also where the times of the first record, or of the last one, were shortened to hide it', async () => {
+    const forged = overDays()
+    const timeOf = (line: string) => Date.parse(JSON.parse(line).time)
+    const [first, last] = [forged[0]!, forged.at(-1)!]
+    for (const shortened of [forged.with(0, at(first, timeOf(last))), forged.with(-1, at(last, timeOf(first)))]) {
+      expect((await verdictOf(rechained(shortened))).unsealedMs).toBe((forged.length - 2) * DAY_MS)
+    }
+  })
+
+  it('shows by how much later it was sealed anew, though its first record has the time of that', async () => {
+    const nowMs = Date.now()
+    const forged = rechained(lines.slice(0, -1).map((line, i) => at(line, i === 0 ? nowMs : nowMs - (20 - i) * DAY_MS)))
+    const hash = sha256(forged.at(-1)!)
+    const reach = { from: 1, to: forged.length, file: basename(path), hash }
+    const seal = { kind: 'seal', ...reach, ...(await makeSeal(sealDigest(reach))) } as const
+    const verdict = await verdictOf([...forged, recordLine(seal, forged.length + 1, new Date().toISOString(), hash)])
+    expect(verdict).toMatchObject({ broken: undefined, sealedTo: forged.length })
+    expect(verdict.longestSealDelayMs).toBeGreaterThanOrEqual(19 * DAY_MS)
+  })
+
   it('is told also where a seal was moved behind what it does not cover, or is there twice', async () => {
     // The record ends with a mark and its seal: what is forged is put between the two, and behind them.
     const forged = overDays()
@@ -299,6 +319,14 @@ describe('a record of several files', () => {
     expect(verdict).toMatchObject({ broken: undefined, files: files.length, first: 1, withoutOutcome: 0 })
     expect(verdict.seals).toBeGreaterThan(4)
     expect(verdict.sealedTo).toBe(verdict.last!.seq - 1)
+  })
+
+  it('is broken for whoever knows of a record before the files that are given', async () => {
+    const [first] = linesOf(files[0]!)
+    const anchors = new Map([[1, sha256(first!)]])
+    expect((await verify(files, anchors)).broken).toBeUndefined()
+    const why = 'the files begin behind seq 1, which is known to have been there'
+    expect((await verify(files.slice(2), anchors)).broken).toMatchObject({ line: 1, why })
   })
 
   it('is proven from a later file on, and says what is not there', async () => {

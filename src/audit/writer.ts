@@ -12,6 +12,9 @@ const RETRY_MS = 1_000
 /** A file that was removed or moved takes writes as before, and nobody will find them. */
 const LOOK_EVERY_MS = 1_000
 
+/** A disk that keeps a write for so long is taken for one that cannot be written to, and whoever waits for it is told. */
+const STALL_MS = 10_000
+
 /** A write returns when its bytes are on the disk: one call for write and fdatasync. */
 const DURABLE_APPEND =
   constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_EXCL | constants.O_DSYNC
@@ -55,8 +58,12 @@ export class AuditWriter {
   #lookedMs = 0
   /** The last record that is known to be on the disk. */
   #last: Place | undefined
+  /** The records of the last write: where it failed, some of them may be on the disk all the same. */
+  #tried: readonly Place[] = []
   #startReason: StartMembers['reason'] = 'process'
   #isClosed = false
+  /** A write is on its way for too long; what became of it is seen when it is over. */
+  #isStalled = false
   #retry: NodeJS.Timeout | undefined
   /** Records that the caller went on without. */
   lost = 0
@@ -69,7 +76,7 @@ export class AuditWriter {
 
   /** Whether records can be written, as far as the last try has shown. */
   get isWritable(): boolean {
-    return this.#file !== undefined
+    return this.#file !== undefined && !this.#isStalled
   }
 
   /** The last record on the disk. */
@@ -90,7 +97,7 @@ export class AuditWriter {
    */
   append(record: NewRecord): Promise<Place> {
     return new Promise((resolve, reject) => {
-      if (this.#file === undefined || this.#isClosed) {
+      if (!this.isWritable || this.#isClosed) {
         reject(new UnwritableError())
         return
       }
@@ -124,6 +131,7 @@ export class AuditWriter {
     const group = this.#waiting
     if (group.length === 0) return
     this.#waiting = []
+    const impatience = setTimeout(() => this.#stall(group), STALL_MS)
     try {
       if (this.#file === undefined) throw new UnwritableError()
       await this.#look(this.#file)
@@ -132,11 +140,22 @@ export class AuditWriter {
         this.#file,
         group.map(({ record }) => record),
       )
+      // Those who waited were told that it failed: a new file begins behind it.
+      if (this.#isStalled) throw stalled()
       group.forEach(({ resolve }, i) => resolve(places[i]!))
     } catch (error) {
       this.#giveUp(error)
       for (const { reject } of group) reject(new UnwritableError())
+    } finally {
+      clearTimeout(impatience)
+      this.#isStalled = false
     }
+  }
+
+  #stall(group: readonly Waiting[]): void {
+    this.#isStalled = true
+    for (const { reject } of [...group, ...this.#waiting.splice(0)]) reject(new UnwritableError())
+    this.#events.onUnwritable(stalled().code)
   }
 
   /** @throws if the file is not where it was begun any more. */
@@ -158,6 +177,7 @@ export class AuditWriter {
       hash = sha256(line)
       return { seq, hash, file: file.name }
     })
+    this.#tried = places
     const bytes = Buffer.from(lines.join(''))
     for (let at = 0; at < bytes.length;) at += (await file.handle.write(bytes, at)).bytesWritten
     file.bytes += bytes.length
@@ -191,13 +211,17 @@ export class AuditWriter {
     await unlink(join(this.#directory, name)).catch(() => {})
   }
 
-  /** Goes on after what is on the disk; the chain goes on from memory where the directory has less. */
+  /**
+   * Goes on after what is on the disk. Once it has written, it goes on after records of its own only: where the directory ends in
+   * others, or in fewer, the chain goes on from memory, and the break shows.
+   */
   async #begin(): Promise<void> {
     if (this.#isClosed) return
     let file: OpenFile | undefined
     try {
       const { last, torn } = await findTail(this.#directory)
-      if (last && last.seq >= (this.#last?.seq ?? 0)) this.#last = last
+      const isOwn = this.#tried.some(({ hash }) => hash === last?.hash)
+      if (isOwn || this.#tried.length === 0) this.#last = last
       const after = this.#last
       file = await this.#create()
       const reason = this.#startReason
@@ -231,4 +255,8 @@ export class AuditWriter {
     this.#retry = setTimeout(() => void this.#work(() => this.#begin()), RETRY_MS)
     this.#retry.unref()
   }
+}
+
+function stalled(): Error & { readonly code: string } {
+  return Object.assign(new Error('stalled'), { code: 'ETIMEDOUT' })
 }

@@ -10,10 +10,11 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, describe, expect, it, vi } from 'vitest'
-import { parseRecord, type NewRecord } from '../../../src/audit/record.ts'
+import { parseRecord, sha256, type NewRecord } from '../../../src/audit/record.ts'
 import { temporaryFolder } from '../../support/service.ts'
 import { filesIn, KEY, linesOf, makeSeal, openTrail, request, verify, writeTrail } from './trails.ts'
 
@@ -48,6 +49,23 @@ describe('a trail', () => {
     await trail.close(5000)
     expect(order).toEqual(Array.from({ length: 300 }, (_, n) => n))
     expect(await verify(filesIn(directory))).toMatchObject({ broken: undefined, withoutOutcome: 0, sealedTo: 603 })
+  })
+
+  it('writes what comes in one moment, or while it writes, at one blow', async () => {
+    const directory = join(folder.path, 'grouped')
+    const trail = await openTrail(directory)
+    const handle = await open(filesIn(directory)[0]!)
+    const write = vi.spyOn(Object.getPrototypeOf(handle) as typeof handle, 'write')
+    await handle.close()
+    const together = (first: number) => Array.from({ length: 100 }, (_, n) => trail.append(request(first + n)[0]))
+    const before = together(0)
+    // By then the first are on their way.
+    await new Promise(setImmediate)
+    await Promise.all([...before, ...together(100), ...together(200)])
+    expect(write).toHaveBeenCalledTimes(2)
+    write.mockRestore()
+    await trail.close(1000)
+    expect((await verify(filesIn(directory))).broken).toBeUndefined()
   })
 
   it('makes files that are open to its user alone', async () => {
@@ -86,6 +104,12 @@ describe('a seal', () => {
     const verdict = await verify(filesIn(directory))
     expect(verdict.broken).toBeUndefined()
     expect(verdict.seals).toBeGreaterThanOrEqual(3)
+  })
+
+  it('is made in every file that follows a full one', async () => {
+    const files = await writeTrail(join(folder.path, 'rotated'), 40, { rotateBytes: 4096 })
+    expect(files.length).toBeGreaterThan(4)
+    for (const file of files.slice(1)) expect(kinds(file)).toContain('seal')
   })
 
   it('covers what a process that was killed left unsealed, though nothing follows', async () => {
@@ -182,6 +206,63 @@ describe('a trail that cannot be written', () => {
     await trail.close(1000)
     const written = kinds(filesIn(directory)[1]!)
     expect([written[0], written.filter((kind) => kind === 'outcome')]).toEqual(['start', ['outcome']])
+  })
+
+  it('does not go on after records that somebody else has put in the place of its own', async () => {
+    const directory = join(folder.path, 'forged')
+    const trail = await openTrail(directory)
+    for (const record of request(1)) await trail.append(record)
+    const [path] = filesIn(directory)
+    const [start, intent, outcome] = linesOf(path!)
+    const forgedIntent = intent!.replaceAll('request-1', 'request-7')
+    const forgedOutcome = JSON.stringify({
+      ...JSON.parse(outcome!),
+      requestId: 'request-7',
+      prev: sha256(forgedIntent),
+    })
+    // More than there were, and a whole chain.
+    const forged = [start!, forgedIntent, forgedOutcome]
+    for (let seq = 4; seq < 100; seq++) {
+      forged.push(JSON.stringify({ ...JSON.parse(forgedIntent), seq, prev: sha256(forged.at(-1)!) }))
+    }
+    writeFileSync(join(folder.path, 'forgery'), `${forged.join('\n')}\n`, { mode: 0o600 })
+    renameSync(join(folder.path, 'forgery'), path!)
+    expect((await verify(filesIn(directory))).broken).toBeUndefined()
+    await vi.waitFor(() => expect(trail.append(request(2)[0])).rejects.toThrow('cannot be written'), 10_000)
+    await until(trail, true)
+    for (const record of request(3)) await trail.append(record)
+    await trail.close(1000)
+    expect((await verify(filesIn(directory))).broken).toBeDefined()
+  })
+
+  it('refuses, where the disk keeps a write for ten seconds; once it lets go of it, the chain goes on', async () => {
+    const directory = join(folder.path, 'hangs')
+    const trail = await openTrail(directory)
+    const file = await open(filesIn(directory)[0]!)
+    const handle = Object.getPrototypeOf(file) as Awaited<ReturnType<typeof open>>
+    await file.close()
+    let letGo = () => {}
+    const held = new Promise<void>((resolve) => (letGo = resolve))
+    const writes = vi.spyOn(handle, 'write').mockImplementationOnce(async function (this: typeof file, ...written) {
+      await held
+      return this.write(...written)
+    })
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    const under = trail.append(request(1)[0])
+    while (writes.mock.calls.length === 0) await new Promise(setImmediate)
+    const behind = trail.append(request(2)[0])
+    vi.advanceTimersByTime(10_000)
+    vi.useRealTimers()
+    await expect(under).rejects.toThrow('cannot be written')
+    await expect(behind).rejects.toThrow('cannot be written')
+    await expect(trail.append(request(3)[0])).rejects.toThrow('cannot be written')
+    expect([trail.status().isWritable, trail.events]).toEqual([false, ['ETIMEDOUT']])
+    letGo()
+    await until(trail, true)
+    writes.mockRestore()
+    for (const record of request(4)) await trail.append(record)
+    await trail.close(5000)
+    expect(await verify(filesIn(directory))).toMatchObject({ broken: undefined, files: 2, withoutOutcome: 1 })
   })
 
   it('refuses, where the disk is full; once there is room, the chain goes on, and what was told is there', async (context) => {

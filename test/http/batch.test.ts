@@ -168,6 +168,29 @@ describe('translate-batch', () => {
     await expect.poll(async () => (await http.send('POST', PATH, batch([{ pinBlock: good(102) }]))).status).toBe(200)
   })
 
+  it('counts a batch whose client has hung up for as long as it is worked on', async () => {
+    await startWith()
+    const { translatePinBlocks } = http.answers
+    let release = () => {}
+    const held = new Promise<void>((resolve) => (release = resolve))
+    http.answers.translatePinBlocks = async (body) => {
+      await held
+      return translatePinBlocks(body)
+    }
+    const body = JSON.stringify(batch([{ pinBlock: good(0) }]))
+    const head = `POST ${PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`
+    for (let i = 1; i <= 8; i++) {
+      const socket = await http.openSocket()
+      socket.write(head + body)
+      await expect.poll(() => http.calls.length).toBe(i)
+      socket.destroy()
+      await http.requestRecords(i)
+    }
+    expect((await http.send('POST', PATH, batch([{ pinBlock: good(100) }]))).status).toBe(503)
+    release()
+    await expect.poll(async () => (await http.send('POST', PATH, batch([{ pinBlock: good(102) }]))).status).toBe(200)
+  })
+
   it('keeps ids as they are, whatever they hold', async () => {
     await startWith()
     const ids = ['"\\\n', '€😀', '0', ' ', '</script>', '__proto__']

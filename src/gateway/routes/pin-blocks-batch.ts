@@ -66,12 +66,13 @@ const BatchAnswer = Type.Object(
 
 /** Declares the route. */
 export async function pinBlockBatchRoutes(app: ApiInstance, { ask, guardedBatch }: RouteDeps): Promise<void> {
+  const slots = createBatchSlots()
   await app.register(async (scope) => {
     installBodyParser(scope, readBatchBody)
     scope.post(
       '/v1/pin-blocks/translate-batch',
       {
-        onRequest: [allow('pin-blocks/translate-batch'), createBatchSlots()],
+        onRequest: [allow('pin-blocks/translate-batch'), slots.take],
         bodyLimit: BATCH_BODY_LIMIT_BYTES,
         // The schema stands in the document; its rules are those of readBatchBody.
         validatorCompiler: () => () => true,
@@ -94,8 +95,10 @@ export async function pinBlockBatchRoutes(app: ApiInstance, { ask, guardedBatch 
         // A slow HSM may take longer for it than a socket may be silent; each of its messages has a deadline all the same.
         request.raw.socket.setTimeout(0)
         const blocks = { items: batch.items, packed: batch.packed() }
-        const { answer, verdicts } = await guardedBatch(request, reply, { from, to, ...blocks }, () =>
-          ask(request, 'translatePinBlocks', { from, to, ...blocks }),
+        const { answer, verdicts } = await slots.hold(request, () =>
+          guardedBatch(request, reply, { from, to, ...blocks }, () =>
+            ask(request, 'translatePinBlocks', { from, to, ...blocks }),
+          ),
         )
         return reply.type('application/json').send(writeBatchAnswer(body, verdicts, answer))
       },

@@ -9,8 +9,8 @@ export interface BlockOrigins {
 }
 
 /** Makes the record, kept for at least `windowMs`; past `maxBlocks` the oldest are forgotten. */
-export function createOrigins(windowMs: number, maxBlocks = 2_000_000, now = Date.now): BlockOrigins {
-  const origins = createRecentMap({ windowMs, maxEntries: maxBlocks, now })
+export function createOrigins(windowMs: number, maxBlocks = 2_000_000): BlockOrigins {
+  const origins = createRecentMap({ windowMs, maxEntries: maxBlocks })
   return {
     get: origins.get,
     set: (block, origin) => {

@@ -20,8 +20,8 @@ export interface GuessBudget {
   readonly spend: (subject: number) => void
 }
 
-/** Makes a budget in this process's memory; `now` is the clock in milliseconds. */
-export function createGuessBudget(points: number, windowMs: number, now = Date.now): GuessBudget {
+/** Makes a budget in this process's memory; `now` is a clock in milliseconds that nobody sets: a window must not end, or stay, by that. */
+export function createGuessBudget(points: number, windowMs: number, now = () => performance.now()): GuessBudget {
   // All windows are of one length, so that insertion order is the order in which they end.
   const spent = new Map<number, { points: number; readonly until: number }>()
   const reserved = new Map<number, number>()

@@ -12,13 +12,13 @@ export interface RecentMap {
   readonly getOrSet: (key: number, value: number) => number | undefined
 }
 
-/** Makes a map; `now` is the clock in milliseconds. */
+/** Makes a map; `now` is a clock in milliseconds that nobody sets. */
 export function createRecentMap(options: {
   readonly windowMs: number
   readonly maxEntries: number
   readonly now?: () => number
 }): RecentMap {
-  const { windowMs, maxEntries, now = Date.now } = options
+  const { windowMs, maxEntries, now = () => performance.now() } = options
   let current = new NumberTable()
   let previous = new NumberTable()
   let turnsAt = now() + windowMs

@@ -70,9 +70,14 @@ export function createUsedCounters(store: CounterStore, hashes: HashSource): Use
 /**
  * Keeps counters in this process.
  *
- * Past `maxCounters` none is taken on, and none forgotten: a counter that is forgotten could be used again.
+ * Past `maxCounters` none is taken on, and none forgotten: a counter that is forgotten could be used again. So `now` is a clock
+ * in milliseconds that nobody sets.
  */
-export function createMemoryCounters(ttlMs: number, maxCounters = 500_000, now = Date.now): CounterStore {
+export function createMemoryCounters(
+  ttlMs: number,
+  maxCounters = 500_000,
+  now = () => performance.now(),
+): CounterStore {
   const reserved = new Map<string, string>()
   // All are kept for the same time, so that insertion order is the order in which they end.
   const kept = new Map<string, { readonly request: string; readonly untilMs: number }>()

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { createGuessBudget } from '../../../src/gateway/guess-budget.ts'
 
 const WINDOW_MS = 60_000
@@ -56,6 +56,21 @@ describe('createGuessBudget', () => {
     release(7)
     spend(7)
     expect(left(7)).toBe(0)
+  })
+
+  it('gives nobody more guesses when the clock of the machine is set', () => {
+    vi.useFakeTimers({ toFake: ['Date'] })
+    try {
+      const { left, spend } = createGuessBudget(1, WINDOW_MS)
+      spend(7)
+      // Back, so that the window of 8 would end before that of 7, and then beyond the end of both.
+      vi.setSystemTime(Date.now() - WINDOW_MS / 2)
+      spend(8)
+      vi.setSystemTime(Date.now() + 2 * WINDOW_MS)
+      expect([left(7), left(8)]).toEqual([0, 0])
+    } finally {
+      vi.useRealTimers()
+    }
   })
 
   it('keeps each subject for its own window, whatever others spend meanwhile', () => {

@@ -1,7 +1,19 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { createRecentMap } from '../../../src/gateway/recent-map.ts'
 
 describe('createRecentMap', () => {
+  it('forgets nothing when the clock of the machine is set', () => {
+    vi.useFakeTimers({ toFake: ['Date'] })
+    try {
+      const map = createRecentMap({ windowMs: 60_000, maxEntries: 10 })
+      map.getOrSet(1, 2)
+      vi.setSystemTime(Date.now() + 300_000)
+      expect(map.get(1)).toBe(2)
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
   it('keeps an entry for at least a window and at most two, from when it was set', () => {
     for (const setAt of [0, 400, 999]) {
       let now = 0

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { createMemoryCounters } from '../../../src/gateway/used-counters.ts'
 
 describe('createMemoryCounters', () => {
@@ -12,6 +12,19 @@ describe('createMemoryCounters', () => {
     expect(counters.claim('a', 'r2')).toBe('used')
     now = 1000
     expect(counters.claim('a', 'r2')).toBe('reserved')
+  })
+
+  it('forgets none when the clock of the machine is set', () => {
+    vi.useFakeTimers({ toFake: ['Date'] })
+    try {
+      const counters = createMemoryCounters(60_000)
+      void counters.claim('a', 'r1')
+      void counters.keep('a', 'r1')
+      vi.setSystemTime(Date.now() + 120_000)
+      expect(counters.claim('a', 'r2')).toBe('used')
+    } finally {
+      vi.useRealTimers()
+    }
   })
 
   it('does not free what is kept', () => {

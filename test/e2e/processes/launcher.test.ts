@@ -1,5 +1,14 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
-import { chmodSync, closeSync, openSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
+import {
+  chmodSync,
+  closeSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -7,6 +16,7 @@ import { makeSetUp, startService, temporaryFolder, type Service } from '../../su
 import { childrenOf, isAlive, socketInodes, until } from './processes.ts'
 
 const LAUNCHER = new URL('../../../dist/launcher', import.meta.url).pathname
+const BUILD = new URL('../../../native-config/build-launcher', import.meta.url).pathname
 const PROBE_SOURCE = new URL('../../support/probe/probe.c', import.meta.url).pathname
 const EPERM = 1
 const EBADF = 9
@@ -143,6 +153,23 @@ describe('the launcher', () => {
     expect([said['limit read'], said['descriptors unlike their limit']]).toEqual([0, 0])
   })
 
+  it('starts under a hard limit of 0 for cores, which not everybody may raise, where cores are files', () => {
+    const launch = [LAUNCHER, '--role', 'vault', '--parent', String(process.pid), '--', probe]
+    const shell = spawnSync('sh', ['-c', 'ulimit -c 0 && exec "$@"', 'sh', ...launch], { env: {}, ...SAME_USER })
+    const { status, stderr } = ended(shell)
+    // The pipe of a program that collects cores takes no heed of it.
+    if (readFileSync('/proc/sys/kernel/core_pattern', 'utf8').startsWith('|')) expect(status).toBe(71)
+    else expect([status, stderr]).toEqual([0, ''])
+  })
+
+  it('is built by a compiler that fortifies what it compiles of itself', () => {
+    const compiler = join(folder.path, 'fortifying-cc')
+    writeFileSync(compiler, '#!/bin/sh\nexec cc -D_FORTIFY_SOURCE=3 "$@"\n', { mode: 0o700 })
+    const env = { PATH: process.env['PATH'], CC: compiler }
+    const { status, stderr } = ended(spawnSync(BUILD, [join(folder.path, 'built')], { env }))
+    expect([status, stderr]).toEqual([0, ''])
+  })
+
   it('hands on no descriptor but the channel that node names', () => {
     const said = (env: Record<string, string>) => {
       const launch = ['--role', 'gateway', '--parent', String(process.pid), '--', probe]
@@ -225,6 +252,7 @@ describe('gateway and vaults of a running service', () => {
       expect([status(pid, 'NoNewPrivs'), status(pid, 'Seccomp')]).toEqual(['1', '2'])
       for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapAmb']) expect(status(pid, set)).toMatch(/^0+$/)
       expect(readFileSync(`/proc/${pid}/limits`, 'utf8')).toMatch(/^Max core file size\s+1\s+1\s/m)
+      expect(readFileSync(`/proc/${pid}/coredump_filter`, 'utf8')).toMatch(/^0+$/m)
       expect(status(pid, 'Umask')).toBe('0077')
     }
     if (process.getuid!() === 0) {
@@ -235,6 +263,7 @@ describe('gateway and vaults of a running service', () => {
   it('are started by one that writes no core either, and gains no privileges', () => {
     const { pid } = service.ready
     expect(readFileSync(`/proc/${pid}/limits`, 'utf8')).toMatch(/^Max core file size\s+1\s+1\s/m)
+    expect(readFileSync(`/proc/${pid}/coredump_filter`, 'utf8')).toMatch(/^0+$/m)
     expect([status(pid, 'NoNewPrivs'), status(pid, 'Seccomp')]).toEqual(['1', '0'])
   })
 

@@ -41,6 +41,8 @@ export interface SupervisorEvents {
 }
 
 const EX_SOFTWARE = 70
+/** What the launcher ends with when it starts nothing (EX_USAGE, EX_OSERR); node has no such exit codes. */
+const LAUNCHER_FAILURES = [64, 71]
 
 export class Supervisor {
   #config: Config
@@ -245,6 +247,13 @@ export class Supervisor {
     this.#listening = false
     for (const resolve of this.#onReloaded.splice(0)) resolve(true)
     if (this.#stopping) return
+    // It leads nowhere any more, and a gateway that ends again and again would fill the folder.
+    rmSync(this.#bridgeSocket, { force: true })
+    if (!this.#announced && code !== null && LAUNCHER_FAILURES.includes(code)) {
+      this.#log.error({ problem: 'the launcher did not start it' }, 'the gateway could not start')
+      this.stop(EX_SOFTWARE)
+      return
+    }
     this.#log.error({ code, signal }, 'the gateway ended; starting another')
     // Each vault ends with its channel; one that cannot is not left behind.
     this.#kill('gateway-lost')

@@ -1,4 +1,4 @@
-import { chmodSync, copyFileSync, cpSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { DevelopmentSetUp } from '../../../src/cli/development/set-up.ts'
@@ -92,6 +92,15 @@ describe('pinbridge serve', () => {
     expect(code).toBe(78)
     expect(stderr).toContain('hsm.pinFile')
     expect(stderr).toContain('listeners.api.privateKey')
+  })
+
+  it('exits 70 where a gateway cannot be started at all, and does not try for ever', async () => {
+    const tooLong = join(folder.path, 'x'.repeat(100))
+    mkdirSync(tooLong)
+    const args = ['serve', '--config', setUp.config, '--port', '0', '--management-port', '0']
+    const { code, stdout, stderr } = await pinbridge(args, { TMPDIR: tooLong })
+    expect([code, stdout]).toEqual([70, ''])
+    expect(stderr).toContain('the gateway could not start')
   })
 
   it('takes any free port for 0, prints one ready line with it, warns that it is for development, and logs elsewhere', async () => {

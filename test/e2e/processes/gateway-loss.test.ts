@@ -1,4 +1,4 @@
-import { existsSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -71,6 +71,7 @@ describe('a gateway that is killed', () => {
 
       expect(after.gateways).toHaveLength(1)
       expect(after.gateways).not.toEqual(before.gateways)
+      expect(readdirSync(bridgeFolder(service))).toHaveLength(1)
       expect(after.vaults).toHaveLength(2)
       expect(after.vaults.some((pid) => before.vaults.includes(pid))).toBe(false)
       const foreign = Object.keys(tally(outcomes)).filter(

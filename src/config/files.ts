@@ -52,7 +52,8 @@ export function checkLimitFiles({ store }: Config['limits'], report: Report, gat
   }
   if (store?.caFile === undefined) return
   const authorities = readCertificates(store.caFile)
-  if (typeof authorities === 'string') report(['limits', 'store', 'caFile'], authorities)
+  const problem = typeof authorities === 'string' ? authorities : writableProblem(store.caFile)
+  if (problem) report(['limits', 'store', 'caFile'], problem)
 }
 
 /** Checks the directory that the gateway writes the record into: whoever else may write there can take records away. */

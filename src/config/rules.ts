@@ -51,7 +51,7 @@ function checkTokens({ hsm: { tokens } }: Config, report: Report): void {
 
 /** Users that are one keep nothing from each other. */
 function checkUsers({ processes: { users } }: Config, report: Report): void {
-  if (users?.vault.uid === users?.gateway.uid && users !== undefined) {
+  if (users && users.vault.uid === users.gateway.uid) {
     report(['processes', 'users', 'vault', 'uid'], 'must be another than that of the gateway')
   }
 }

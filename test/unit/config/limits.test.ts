@@ -91,6 +91,13 @@ describe('limits.store', () => {
     expect(site.problemsOf(config)).toEqual([problem])
   })
 
+  it('has authorities that nobody else can replace', () => {
+    const caFile = site.write('open-ca.pem', site.certificates.ca, 0o620)
+    expect(site.problemsOf(withStore({ url: 'rediss://limits.example', caFile }))).toEqual([
+      'limits.store.caFile: must not be writable by group or others, and its mode is 0620',
+    ])
+  })
+
   it('has a password that nobody else can read', () => {
     site.write('open-password', 'x', 0o640)
     expect(site.problemsOf(withStore({ passwordFile: 'open-password' }))).toEqual([

@@ -10,13 +10,16 @@ const TOKEN_STATES: readonly TokenState[] = ['serving', 'starting', 'absent', 'p
 export function registerStatusMetrics(registry: Registry, status: () => Status): void {
   const registers = [registry]
 
-  const gauge = (name: string, help: string, read: (status: Status) => number) =>
+  // Of what there is not, no figure: a zero would say that it fails.
+  const gauge = (name: string, help: string, read: (status: Status) => number | undefined) =>
     new Gauge({
       name,
       help,
       registers,
       collect() {
-        this.set(read(status()))
+        const value = read(status())
+        if (value === undefined) this.remove()
+        else this.set(value)
       },
     })
   gauge('pinbridge_ready', '1 while /readyz answers 200, else 0', ({ reason }) => (reason === undefined ? 1 : 0))
@@ -24,39 +27,22 @@ export function registerStatusMetrics(registry: Registry, status: () => Status):
     vaults.reduce((sum, { inFlight }) => sum + inFlight, 0),
   )
   gauge('pinbridge_queue_length', 'Requests that wait for a vault', ({ queued }) => queued)
-
-  new Gauge({
-    name: 'pinbridge_limit_store_up',
-    help: '1 while the limit store answers, else 0; nothing if there is none',
-    registers,
-    collect() {
-      const { isLimitStoreUp } = status()
-      if (isLimitStoreUp === undefined) this.remove()
-      else this.set(isLimitStoreUp ? 1 : 0)
-    },
-  })
-
-  const audit = (name: string, help: string, read: (audit: NonNullable<Status['audit']>) => number) =>
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        const trail = status().audit
-        this.reset()
-        if (trail) this.set(read(trail))
-        else this.remove()
-      },
-    })
-  audit('pinbridge_audit_writable', '1 while operations can be recorded, else 0', ({ isWritable }) =>
-    isWritable ? 1 : 0,
+  gauge(
+    'pinbridge_limit_store_up',
+    '1 while the limit store answers, else 0; nothing if there is none',
+    ({ isLimitStoreUp }) => (isLimitStoreUp === undefined ? undefined : Number(isLimitStoreUp)),
   )
-  audit('pinbridge_audit_last_seq', 'The number of the last record on the disk', ({ seq }) => seq)
-  audit('pinbridge_audit_unsealed_records', 'Records that have no seal yet', ({ unsealed }) => unsealed)
-  audit(
+  gauge(
+    'pinbridge_audit_writable',
+    '1 while operations can be recorded, else 0',
+    ({ audit }) => audit && Number(audit.isWritable),
+  )
+  gauge('pinbridge_audit_last_seq', 'The number of the last record on the disk', ({ audit }) => audit?.seq)
+  gauge('pinbridge_audit_unsealed_records', 'Records that have no seal yet', ({ audit }) => audit?.unsealed)
+  gauge(
     'pinbridge_audit_lost_records',
     'Operations that went on unrecorded, since the gateway began',
-    ({ lost }) => lost,
+    ({ audit }) => audit?.lost,
   )
 
   new Gauge({

@@ -77,7 +77,11 @@ describe('who never gets past TLS', () => {
 
 /** An answer's status, headers and bytes, without what differs from one request to the next. */
 async function bytesOf(...request: Parameters<Harness['send']>): Promise<string> {
-  const { status, headers, text, json } = await http.send(...request)
+  return bytesBy(http, ...request)
+}
+
+async function bytesBy(by: Harness, ...request: Parameters<Harness['send']>): Promise<string> {
+  const { status, headers, text, json } = await by.send(...request)
   const { date, ...rest } = headers
   expect(date).toBeDefined()
   return JSON.stringify([status, rest, text.replace(String(json['requestId']), '')])
@@ -94,6 +98,22 @@ describe('who is refused on every route', () => {
       expect(http.calls.length).toBe(calls)
     },
   )
+
+  it('a client without a right token, where tokens are required: 401, one answer for all routes', async () => {
+    const bearer = { issuer: 'issuer', audience: 'pinbridge', clockSkewS: 30, required: true, keys: [] }
+    const strict = await start({ authentication: { bearer } })
+    try {
+      const answers = new Set<string>()
+      for (const { method, path, body } of routes) {
+        for (const headers of [{}, { authorization: 'Bearer a.b.c' }])
+          answers.add(await bytesBy(strict, method, path, body, { headers }))
+      }
+      expect([...answers]).toEqual([expect.stringMatching(/^\[401,.*ERR_CLIENT_UNAUTHENTICATED/)])
+      expect(strict.calls).toEqual([])
+    } finally {
+      await strict.close()
+    }
+  })
 
   it('a client without the grant: 403, one answer for all routes', async () => {
     const calls = http.calls.length

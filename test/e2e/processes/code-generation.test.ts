@@ -1,5 +1,6 @@
-import { fork, type ChildProcess } from 'node:child_process'
+import { fork, spawn, type ChildProcess } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
+import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -22,13 +23,24 @@ process.send = (message, ...rest) => {
 }
 `
 
+/** Adds to the ready line whether the supervisor can make code of text. */
+const SUPERVISOR_PRELOAD = `
+const write = process.stdout.write.bind(process.stdout)
+process.stdout.write = (line) => {
+  let canGenerate
+  try { canGenerate = new Function('return true')() } catch (error) { canGenerate = error.name }
+  return write(JSON.stringify({ ...JSON.parse(line), canGenerate }) + '\\n')
+}
+`
+
 describe('once they have started', () => {
   const folder = temporaryFolder()
+  let path: string
   let config: Config
   let child: ChildProcess | undefined
 
   beforeAll(async () => {
-    const { config: path } = await makeSetUp(folder.path)
+    path = (await makeSetUp(folder.path)).config
     config = loadConfig(path, { port: 0, managementPort: 0 })
     writeFileSync(join(folder.path, 'preload.mjs'), PRELOAD)
   })
@@ -64,12 +76,34 @@ describe('once they have started', () => {
     })
   })
 
+  it('the supervisor makes no code of text', async () => {
+    const preload = join(folder.path, 'supervisor.mjs')
+    writeFileSync(preload, SUPERVISOR_PRELOAD)
+    const args = ['serve', '--config', path, '--port', '0', '--management-port', '0']
+    const supervisor = spawn(process.execPath, [join(DIST, 'cli/main.js'), ...args], {
+      env: { PATH: process.env['PATH'] ?? '', NODE_OPTIONS: `--import ${preload}` },
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
+    child = supervisor
+    const [line] = (await once(supervisor.stdout, 'data')) as [Buffer]
+    const ended = once(supervisor, 'exit')
+    supervisor.kill()
+    expect(await ended).toEqual([0, null])
+    expect(JSON.parse(line.toString())).toMatchObject({ event: 'ready', canGenerate: 'EvalError' })
+  })
+
   it('a vault makes no code of text', async () => {
-    const path = join(folder.path, 'vault.sock')
+    const bridge = join(folder.path, 'vault.sock')
     const server = createServer(() => {})
-    await new Promise<void>((resolve) => server.listen(path, resolve))
+    await new Promise<void>((resolve) => server.listen(bridge, resolve))
     const [token] = config.hsm.tokens
-    const command = { type: 'start', vault: 1, config: vaultConfig(config, token!), bridge: { path }, secret: '00' }
+    const command = {
+      type: 'start',
+      vault: 1,
+      config: vaultConfig(config, token!),
+      bridge: { path: bridge },
+      secret: '00',
+    }
     const found = await untilSaid('vault/main.js', command, 'opened', token!.environment)
     server.close()
     expect(found).toEqual({ begin: true, opened: 'EvalError' })

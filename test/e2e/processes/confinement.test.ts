@@ -123,8 +123,10 @@ describe('the processes of a running service', () => {
       expect(flags.some((flag) => /^--allow-fs-read=(\*|\/)$/.test(flag))).toBe(false)
       expect(flags.filter((flag) => ['--allow-child-process', '--allow-worker'].includes(flag))).toEqual([])
     }
-    expect(argumentsOf(service.ready.pid)).toContain('--permission')
-    expect(argumentsOf(service.ready.pid)).not.toContain('--allow-addons')
+    const supervisor = argumentsOf(service.ready.pid)
+    const flags = supervisor.slice(1, supervisor.indexOf('serve') - 1).filter((flag) => !flag.startsWith('--allow-fs-'))
+    const hardening = ['--disable-proto=delete', '--disable-sigusr1', '--no-addons']
+    expect(flags).toEqual(['--permission', '--no-warnings', ...hardening, '--allow-child-process'])
   })
 
   it('let the gateway load nothing native, start nothing, write nothing, and read its TLS files and its code alone', async () => {

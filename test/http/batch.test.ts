@@ -152,13 +152,7 @@ describe('translate-batch', () => {
 
   it('works on eight batches of a client at once and answers a ninth 503, before its body is read', async () => {
     await startWith()
-    const { translatePinBlocks } = http.answers
-    let release = () => {}
-    const held = new Promise<void>((resolve) => (release = resolve))
-    http.answers.translatePinBlocks = async (body) => {
-      await held
-      return translatePinBlocks(body)
-    }
+    const release = holdTranslations()
     const first = Array.from({ length: 8 }, (_, i) => http.send('POST', PATH, batch([{ pinBlock: good(2 * i) }])))
     await expect.poll(() => http.calls.length).toBe(8)
     const ninth = await http.send('POST', PATH, batch([{ pinBlock: good(100) }]))
@@ -170,13 +164,7 @@ describe('translate-batch', () => {
 
   it('counts a batch whose client has hung up for as long as it is worked on', async () => {
     await startWith()
-    const { translatePinBlocks } = http.answers
-    let release = () => {}
-    const held = new Promise<void>((resolve) => (release = resolve))
-    http.answers.translatePinBlocks = async (body) => {
-      await held
-      return translatePinBlocks(body)
-    }
+    const release = holdTranslations()
     const body = JSON.stringify(batch([{ pinBlock: good(0) }]))
     const head = `POST ${PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`
     for (let i = 1; i <= 8; i++) {
@@ -483,3 +471,15 @@ describe('translate-batch in CSV', () => {
     expect(json['rows']).toBe(`id,pinBlock,code\na,${turned(good(2))},\nb,,${INVALID}\nc,,${LIMITED}\nd,,${LIMITED}\n`)
   })
 })
+
+/** Has the vault keep every batch until it is told to go on. */
+function holdTranslations(): () => void {
+  const { translatePinBlocks } = http.answers
+  let release = () => {}
+  const held = new Promise<void>((resolve) => (release = resolve))
+  http.answers.translatePinBlocks = async (body) => {
+    await held
+    return translatePinBlocks(body)
+  }
+  return release
+}

@@ -1,4 +1,4 @@
-import { generateKeyPairSync, X509Certificate } from 'node:crypto'
+import { X509Certificate } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +10,7 @@ import type { GatewayConfig } from '../../src/config/schema.ts'
 import { createReload } from '../../src/gateway/reload.ts'
 import { start, testConfig, type Harness } from './harness.ts'
 import { testCertificates } from '../support/certificates.ts'
+import { makeKeys } from '../support/issued-certificates.ts'
 
 const certificates = await testCertificates()
 const others = await makeDevelopmentCertificates({
@@ -160,7 +161,7 @@ describe('the CA of the clients', () => {
   })
 
   it('of the same name and another key is another one', async () => {
-    const { publicKey, privateKey } = keyPair()
+    const { publicKey, privateKey } = makeKeys()
     write('ca', certificates.ca + issue({ publicKey, by: privateKey, issuer: forge.pki.certificateFromPem(others.ca) }))
     expect(reload()).toBe(true)
     const socket = await open(http.identity('cms'))
@@ -173,9 +174,9 @@ describe('the CA of the clients', () => {
   })
 
   it('may stand behind an intermediate that the client sends along', async () => {
-    const root = keyPair()
-    const between = keyPair()
-    const leaf = keyPair()
+    const root = makeKeys()
+    const between = makeKeys()
+    const leaf = makeKeys()
     const rootPem = issue({ ...root, by: root.privateKey, name: 'root' })
     const rootCertificate = forge.pki.certificateFromPem(rootPem)
     const betweenPem = issue({ ...between, by: root.privateKey, name: 'between', issuer: rootCertificate })
@@ -237,22 +238,6 @@ describe('metrics', () => {
     }
   })
 })
-
-interface Keys {
-  readonly publicKey: forge.pki.rsa.PublicKey
-  readonly privateKey: forge.pki.rsa.PrivateKey
-  readonly pem: string
-}
-
-function keyPair(): Keys {
-  const { publicKey, privateKey } = generateKeyPairSync('rsa', {
-    modulusLength: 2048,
-    publicKeyEncoding: { type: 'spki', format: 'pem' },
-    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
-  })
-  const { pki } = forge
-  return { publicKey: pki.publicKeyFromPem(publicKey), privateKey: pki.privateKeyFromPem(privateKey), pem: privateKey }
-}
 
 /** A certificate: of a client where it has a DNS name, else of a CA; without a name, of the one that `issuer` has, by itself. */
 function issue(of: {

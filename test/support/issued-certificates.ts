@@ -66,14 +66,15 @@ export function makeAuthority(): TestAuthority {
   }
 }
 
-interface Keys {
+/** A pair of RSA keys, for forge and, the private one, as PEM. */
+export interface Keys {
   readonly publicKey: forge.pki.rsa.PublicKey
   readonly privateKey: forge.pki.rsa.PrivateKey
   readonly pem: string
 }
 
-/** From OpenSSL: forge's own take seconds. */
-function makeKeys(): Keys {
+/** Makes a pair by OpenSSL: forge's own take seconds. */
+export function makeKeys(): Keys {
   const { publicKey, privateKey } = generateKeyPairSync('rsa', {
     modulusLength: 2048,
     publicKeyEncoding: { type: 'spki', format: 'pem' },

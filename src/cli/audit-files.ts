@@ -1,8 +1,7 @@
 /** The files that `audit` is told to read. */
 import { fileProblem } from '../config/files.ts'
+import { EX_NOINPUT } from '../exit-codes.ts'
 import { CommandError } from './command-error.ts'
-
-const EX_NOINPUT = 66
 
 /** @throws CommandError that names the first one that cannot be read. */
 export function expectFiles(paths: readonly string[]): void {

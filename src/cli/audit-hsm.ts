@@ -5,9 +5,8 @@ import { HsmStartError } from '../hsm/hsm.ts'
 import { KeyCatalogue } from '../hsm/key-catalogue.ts'
 import { openHsm, type OpenHsm } from '../hsm/pkcs11/open-hsm.ts'
 import { isRefused, readPin, REFUSED_BEFORE, rememberRefusal } from '../pin-file.ts'
+import { EX_UNAVAILABLE } from '../exit-codes.ts'
 import { CommandError } from './command-error.ts'
-
-const EX_UNAVAILABLE = 69
 
 /**
  * Opens the first token, which holds the same keys as every other; a login is tried once and never again.

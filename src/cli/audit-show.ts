@@ -7,14 +7,11 @@ import { parseRecord } from '../audit/record.ts'
 import { loadConfig } from '../config/config.ts'
 import { createSubjectHash } from '../gateway/subject-hash.ts'
 import { deriveHashKey } from '../vault/operations/derive-hash-key.ts'
+import { EX_DATAERR, EX_IOERR, EX_USAGE } from '../exit-codes.ts'
 import { expectFiles } from './audit-files.ts'
 import { openOwnKeys } from './audit-hsm.ts'
 import type { ShowOptions } from './audit.ts'
 import { CommandError } from './command-error.ts'
-
-const EX_USAGE = 64
-const EX_DATAERR = 65
-const EX_IOERR = 74
 
 /** Prints; what is no record is counted and said on standard error. */
 export async function showCommand(files: readonly string[], options: ShowOptions): Promise<void> {

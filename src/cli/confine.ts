@@ -3,9 +3,8 @@
  * types the command should not have to know it.
  */
 import { HARDENING_FLAGS, launchedAsSupervisor } from '../supervisor/spawn.ts'
+import { EX_UNAVAILABLE } from '../exit-codes.ts'
 import { CommandError } from './command-error.ts'
-
-const EX_UNAVAILABLE = 69
 
 /**
  * Confines a command that starts vaults: from here on it may read files, start its children, and write where it is told.

@@ -1,8 +1,7 @@
 /** `pinbridge doctor`: checks module, token, login, keys, mechanisms and profiles, and says of each what is right or what to do. */
 import { Command } from 'commander'
+import { EX_UNAVAILABLE } from '../exit-codes.ts'
 import type { Finding } from './doctor-findings.ts'
-
-const EX_UNAVAILABLE = 69
 
 /** Declares the command. */
 export function doctorCommand(): Command {

@@ -2,13 +2,8 @@
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { MODULE_VARIABLE, type TokenConfig } from '../config/schema.ts'
 import { HsmStartError } from '../hsm/hsm.ts'
+import { EX_CANTCREAT, EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE, EX_USAGE } from '../exit-codes.ts'
 import { CommandError } from './command-error.ts'
-
-const EX_USAGE = 64
-const EX_UNAVAILABLE = 69
-const EX_CANTCREAT = 73
-const EX_NOPERM = 77
-const EX_CONFIG = 78
 
 type Socket = TokenConfig['socket']
 

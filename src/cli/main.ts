@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /** The `pinbridge` command. */
 import { Command } from 'commander'
-import { ConfigError, EX_CONFIG } from '../config/problems.ts'
+import { ConfigError } from '../config/problems.ts'
+import { EX_CONFIG } from '../exit-codes.ts'
 import { auditCommand } from './audit.ts'
 import { CommandError } from './command-error.ts'
 import { doctorCommand } from './doctor.ts'

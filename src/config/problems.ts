@@ -1,8 +1,5 @@
 /** Collects what is wrong with a configuration, so that all of it is told at once, each with its place and never a value. */
 
-/** The exit code of a process whose configuration cannot be used (sysexits.h). */
-export const EX_CONFIG = 78
-
 /** The way to a member: names and indexes from the top of the document. */
 export type Place = readonly (string | number)[]
 

@@ -1,6 +1,7 @@
 /** How a migration ended: exit code, summary, and what its operator must know besides. */
+import { EX_DATAERR, EX_IOERR } from '../exit-codes.ts'
 import type { Ledger } from './ledger.ts'
-import { EX_IOERR, EX_REJECTS, type MigrationError } from './migration-error.ts'
+import type { MigrationError } from './migration-error.ts'
 import { filesOf, type MigrateOptions } from './options.ts'
 import type { Standing } from './record.ts'
 import { rejectedRows } from './rejects.ts'
@@ -22,7 +23,7 @@ const CHANGED = 'the input changed while it was read: what came out belongs to n
 export function completed(standing: Standing, options: MigrateOptions, inputChanged: boolean): Ending {
   const summary = summaryOf('complete', standing, options, inputChanged)
   if (inputChanged) return { exitCode: EX_IOERR, summary, sentences: [CHANGED] }
-  return { exitCode: rejectedRows(standing.rowsRejected) > 0 ? EX_REJECTS : 0, summary, sentences: [] }
+  return { exitCode: rejectedRows(standing.rowsRejected) > 0 ? EX_DATAERR : 0, summary, sentences: [] }
 }
 
 /** A migration that was interrupted or failed; what is done is put on record once more, if that can be. */

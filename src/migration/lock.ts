@@ -9,7 +9,8 @@ import { createHash } from 'node:crypto'
 import { createServer } from 'node:net'
 import { statSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
-import { EX_CANTCREAT, ioError, MigrationError } from './migration-error.ts'
+import { EX_CANTCREAT } from '../exit-codes.ts'
+import { ioError, MigrationError } from './migration-error.ts'
 
 /**
  * Takes the lock of an output until the process ends.

@@ -1,11 +1,5 @@
 /** Why a migration cannot go on: a sentence for its operator, and an exit code of sysexits.h. */
-
-export const EX_REJECTS = 65
-export const EX_USAGE = 64
-export const EX_UNAVAILABLE = 69
-export const EX_CANTCREAT = 73
-export const EX_IOERR = 74
-export const EX_NOPERM = 77
+import { EX_IOERR } from '../exit-codes.ts'
 
 export class MigrationError extends Error {
   readonly exitCode: number

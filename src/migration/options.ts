@@ -1,6 +1,7 @@
 /** What the command line asks for; every path is absolute. */
 import { fstatSync, statSync } from 'node:fs'
-import { EX_USAGE, MigrationError } from './migration-error.ts'
+import { EX_USAGE } from '../exit-codes.ts'
+import { MigrationError } from './migration-error.ts'
 import type { Named } from './parameters.ts'
 import { recordPath, temporaryRecordPath } from './record.ts'
 import type { Source } from './source.ts'

@@ -1,6 +1,7 @@
 /** Opens what a migration writes: the output, the rejects and the record. */
 import { lstatSync } from 'node:fs'
-import { EX_CANTCREAT, MigrationError } from './migration-error.ts'
+import { EX_CANTCREAT } from '../exit-codes.ts'
+import { MigrationError } from './migration-error.ts'
 import type { Files, MigrateOptions } from './options.ts'
 import { syncFolder, writeRecord, type MigrationRecord, type RecordedParameters, type Standing } from './record.ts'
 import { RejectFile, RejectLines, type RejectSink } from './reject-sinks.ts'

@@ -4,7 +4,8 @@ import type { Config, KeyEntry } from '../config/schema.ts'
 import type { Zone } from '../bridge/contract.ts'
 import { translationVerdict } from '../pin/translation-policy.ts'
 import type { CardField } from '../rows/row-reader.ts'
-import { EX_NOPERM, MigrationError } from './migration-error.ts'
+import { EX_NOPERM } from '../exit-codes.ts'
+import { MigrationError } from './migration-error.ts'
 
 /** A key as the command line names it, and its format or profile. */
 export interface Named {

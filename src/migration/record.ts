@@ -5,7 +5,8 @@
 import { open, readFile, rename, rm } from 'node:fs/promises'
 import { relative, dirname } from 'node:path'
 import type { KeyEntry } from '../config/schema.ts'
-import { EX_IOERR, ioError, MigrationError } from './migration-error.ts'
+import { EX_IOERR } from '../exit-codes.ts'
+import { ioError, MigrationError } from './migration-error.ts'
 import type { Parameters } from './parameters.ts'
 import type { RejectCounts } from './rejects.ts'
 

@@ -2,7 +2,8 @@
 import { constants } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
-import { EX_IOERR, ioError, MigrationError } from './migration-error.ts'
+import { EX_IOERR } from '../exit-codes.ts'
+import { ioError, MigrationError } from './migration-error.ts'
 
 export interface Source {
   /** How many bytes there are; undefined if that shows only at the end. */

@@ -21,7 +21,8 @@ import { Backoff } from '../supervisor/backoff.ts'
 import { makeBridgeFolder } from '../supervisor/bridge-folder.ts'
 import type { VaultReport } from '../supervisor/messages.ts'
 import { onEnd, spawnVault, VAULT_START_MS } from '../supervisor/spawn.ts'
-import { EX_NOPERM, EX_UNAVAILABLE, MigrationError } from './migration-error.ts'
+import { EX_NOPERM, EX_UNAVAILABLE } from '../exit-codes.ts'
+import { MigrationError } from './migration-error.ts'
 
 /** How many chunks a vault holds: one that it works on and one that is there when it is done. */
 export const CHUNKS_PER_VAULT = 2

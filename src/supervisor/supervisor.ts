@@ -8,6 +8,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { gatewayConfig, vaultConfig } from '../config/config.ts'
 import type { Config } from '../config/schema.ts'
 import type { Logger } from '../log.ts'
+import { EX_SOFTWARE } from '../exit-codes.ts'
 import { Backoff } from './backoff.ts'
 import { makeBridgeFolder } from './bridge-folder.ts'
 import { Crew } from './crew.ts'
@@ -40,7 +41,6 @@ export interface SupervisorEvents {
   readonly onEnd: (exitCode: number) => void
 }
 
-const EX_SOFTWARE = 70
 /** What the launcher ends with when it starts nothing (EX_USAGE, EX_OSERR); node has no such exit codes. */
 const LAUNCHER_FAILURES = [64, 71]
 

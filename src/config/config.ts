@@ -13,14 +13,22 @@ import { checkForm } from './form.ts'
 import { listTokens } from './one-token.ts'
 import { ConfigError, Problems } from './problems.ts'
 import { checkRules } from './rules.ts'
-import type { Config, GatewayConfig, KeyEntry, TokenConfig, TokenKey, VaultConfig } from './schema.ts'
+import {
+  servesRequests,
+  type Config,
+  type GatewayConfig,
+  type KeyEntry,
+  type TokenConfig,
+  type TokenKey,
+  type VaultConfig,
+} from './schema.ts'
 import { readTokenKeys } from './token-keys.ts'
 import { parseYaml } from './yaml.ts'
 import { randomBytesOf, requiredInputs, type RequiredInput } from '../pin-change/profile.ts'
 import { findProfile } from '../pin-change/shipped-profiles.ts'
 import { profilesOf } from './profile-rules.ts'
 
-export { ConfigError, EX_CONFIG } from './problems.ts'
+export { ConfigError } from './problems.ts'
 export { profilesOf } from './profile-rules.ts'
 
 const MOST_BYTES = 4 * 1024 * 1024
@@ -31,16 +39,20 @@ export interface ConfigOverrides {
   readonly managementPort?: number | undefined
 }
 
+/** What a configuration is loaded for: commands that work on keys need none of the listeners' files, and are run when one is bad. */
+export type ConfigUse = 'service' | 'keys'
+
 /**
  * Reads and checks a configuration.
  *
  * A file that is no plain YAML is refused as such; otherwise form, rules and files are checked in one run.
  *
  * @param path - relative paths in the file are resolved against its directory.
+ * @param use - with `keys`, no file is looked at but those of the HSM.
  * @returns the configuration with every default filled in and every path absolute, frozen throughout.
  * @throws ConfigError with all problems, which hold no value of the file.
  */
-export function loadConfig(path: string, overrides: ConfigOverrides = {}): Config {
+export function loadConfig(path: string, overrides: ConfigOverrides = {}, use: ConfigUse = 'service'): Config {
   const yaml = parseYaml(readText(path))
   const { data } = yaml
   const shown = isRecord(data) ? listTokens(data) : undefined
@@ -58,18 +70,17 @@ export function loadConfig(path: string, overrides: ConfigOverrides = {}): Confi
     resolveHsmPaths(config.hsm, directory)
     checkHsmFiles(config.hsm, problems.add, users?.vault.uid)
   }
-  if (sound.has('listeners')) {
-    resolveListenerPaths(config.listeners, directory)
-    checkListenerFiles(config.listeners, problems.add, new Date(), users?.gateway.uid)
+  if (sound.has('listeners')) resolveListenerPaths(config.listeners, directory)
+  if (sound.has('limits')) resolveLimitPaths(config.limits, directory)
+  if (sound.has('audit') && config.audit) config.audit.directory = resolve(directory, config.audit.directory)
+  if (use === 'keys') {
+    problems.throwIfAny()
+    return freezeDeep({ ...config, tokenKeys: [] })
   }
-  if (sound.has('limits')) {
-    resolveLimitPaths(config.limits, directory)
-    checkLimitFiles(config.limits, problems.add, users?.gateway.uid)
-  }
-  if (sound.has('audit') && config.audit) {
-    config.audit.directory = resolve(directory, config.audit.directory)
-    checkAuditDirectory(config.audit, problems.add, users?.gateway.uid)
-  }
+  const gatewayUid = users?.gateway.uid
+  if (sound.has('listeners')) checkListenerFiles(config.listeners, problems.add, new Date(), gatewayUid)
+  if (sound.has('limits')) checkLimitFiles(config.limits, problems.add, gatewayUid)
+  if (sound.has('audit') && config.audit) checkAuditDirectory(config.audit, problems.add, gatewayUid)
   const tokenKeys = sound.has('authentication') ? tokenKeysOf(config.authentication, directory, problems) : []
   problems.throwIfAny()
   return freezeDeep({ ...config, tokenKeys })
@@ -108,7 +119,8 @@ function counterOnceKeys({ keys, d1 }: Config): string[] {
 
 /** What a vault of this token is given: nothing of the network and nothing of the callers. */
 export function vaultConfig(config: Config, token: TokenConfig): VaultConfig {
-  const { environment, keys, profiles, d1, weakPins, logLevel } = config
+  const { environment, profiles, d1, weakPins, logLevel } = config
+  const keys = config.keys.filter(servesRequests)
   const granted = config.clients.flatMap(({ grants }) => grants.flatMap(({ operations }) => operations))
   const seccosTranslation = granted.includes('pin-blocks/translate-seccos')
   const hsm = hsmOf(config, token)

@@ -8,7 +8,20 @@ import { findProfile, SHIPPED_PROFILES } from '../pin-change/shipped-profiles.ts
 
 type Purpose = KeyEntry['purpose']
 type Algorithm = KeyEntry['algorithm']
-type Member = 'direction' | 'use' | 'check' | 'formats' | 'migrate' | 'profile' | 'd1Profile' | 'kid' | 'alg' | 'enc'
+type Member =
+  | 'direction'
+  | 'use'
+  | 'check'
+  | 'formats'
+  | 'migrate'
+  | 'exportable'
+  | 'legacyBlocks'
+  | 'profile'
+  | 'd1Profile'
+  | 'kid'
+  | 'alg'
+  | 'enc'
+type Use = NonNullable<KeyEntry['use']>[number]
 
 const NEEDED: Readonly<Record<Purpose, readonly Member[]>> = {
   'jwe-decrypt': ['d1Profile', 'alg', 'enc'],
@@ -18,12 +31,25 @@ const NEEDED: Readonly<Record<Purpose, readonly Member[]>> = {
   'pin-mac': ['use', 'profile', 'check'],
   'audit-mac': ['check'],
   'limit-hash': ['check'],
+  'key-transport': ['use', 'check'],
+  'transcript-sign': [],
+  'tls-sign': [],
 }
 
 const OPTIONAL: Readonly<Partial<Record<Purpose, readonly Member[]>>> = {
   'jwe-decrypt': ['kid'],
-  'zone-pin': ['migrate'],
-  'seccos-pin': ['migrate'],
+  'zone-pin': ['migrate', 'exportable'],
+  'seccos-pin': ['migrate', 'exportable'],
+  prw: ['exportable'],
+  'pin-mac': ['exportable'],
+  'limit-hash': ['exportable'],
+  'key-transport': ['exportable', 'legacyBlocks'],
+}
+
+const USES: Readonly<Partial<Record<Purpose, readonly Use[]>>> = {
+  prw: ['generate', 'verify'],
+  'pin-mac': ['generate', 'verify'],
+  'key-transport': ['import', 'export'],
 }
 
 const MEMBERS: readonly Member[] = [
@@ -32,6 +58,8 @@ const MEMBERS: readonly Member[] = [
   'check',
   'formats',
   'migrate',
+  'exportable',
+  'legacyBlocks',
   'profile',
   'd1Profile',
   'kid',
@@ -50,7 +78,13 @@ const ALGORITHMS: Readonly<Record<Purpose, readonly Algorithm[]>> = {
   'pin-mac': [...TDEA, ...AES],
   'audit-mac': AES,
   'limit-hash': AES,
+  'key-transport': [...TDEA, ...AES],
+  'transcript-sign': ['EC-P256'],
+  'tls-sign': ['EC-P256', 'RSA-2048', 'RSA-3072', 'RSA-4096'],
 }
+
+/** Purposes of key pairs: their KCV is that of the public key, and their known answer is made on the spot. */
+const KEY_PAIRS: readonly Purpose[] = ['jwe-decrypt', 'transcript-sign', 'tls-sign']
 
 const MAC_KEY_ALGORITHMS: Readonly<Partial<Record<MacAlgorithm, readonly Algorithm[]>>> = {
   'TDEA-CMAC': TDEA,
@@ -71,6 +105,8 @@ export function checkKeys(config: Config, report: Report): void {
       return at('algorithm', `must be one of ${ALGORITHMS[purpose].join(', ')} for ${aKeyOf(purpose)}`)
     }
     checkLengths(key, at)
+    checkUses(key, at)
+    checkTransport(key, at)
     if (purpose === 'jwe-decrypt') checkJweKey(config, key, at)
     else if (purpose === 'zone-pin' || purpose === 'seccos-pin') checkPinKey(key, at)
     else if (purpose === 'prw' || purpose === 'pin-mac') checkProfiledKey(config, key, at)
@@ -123,10 +159,23 @@ function checkLengths({ purpose, algorithm, kcv, check }: KeyEntry, at: At): voi
   const tdea = TDEA.includes(algorithm)
   const kcvBytes = tdea ? 3 : 5
   if (kcv.length !== 2 * kcvBytes) at('kcv', `must be ${kcvBytes} bytes for a key of ${algorithm}`)
-  if (purpose === 'jwe-decrypt' || check === undefined) return
+  if (KEY_PAIRS.includes(purpose) || check === undefined) return
   const isMac = !['zone-pin', 'seccos-pin'].includes(purpose)
   const checkBytes = isMac ? (tdea ? 8 : 16) : kcvBytes
   if (check.length !== 2 * checkBytes) at('check', `must be ${checkBytes} bytes for ${aKeyOf(purpose)} of ${algorithm}`)
+}
+
+function checkUses({ purpose, use }: KeyEntry, at: At): void {
+  const fitting = USES[purpose]
+  if (fitting === undefined || !use?.some((one) => !fitting.includes(one))) return
+  at('use', `must be ${fitting.join(' or ')}, or both, for ${aKeyOf(purpose)}`)
+}
+
+function checkTransport({ algorithm, origin, legacyBlocks }: KeyEntry, at: At): void {
+  if (!legacyBlocks) return
+  if (!TDEA.includes(algorithm)) at('legacyBlocks', 'is for a key of TDEA: versions A and C know no other')
+  // Two of its three objects are the key XOR a constant: no token generates that.
+  if (origin !== 'imported') at('legacyBlocks', 'needs a key that was imported')
 }
 
 function checkJweKey({ d1 }: Config, key: KeyEntry, at: At): void {

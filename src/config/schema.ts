@@ -23,10 +23,19 @@ const payloadMember = (name: string) =>
     description: '1 to 64 visible ASCII characters, without quotation mark and backslash',
     default: name,
   })
+const date = Type.String({
+  pattern: '^20[0-9]{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])$',
+  description: 'a day written as 2026-11-23, in quotes',
+})
 const choice = <T extends string[]>(...values: [...T]) => Type.Enum(values, { type: 'string' })
 
+/** What keys of the running service are for. */
+const SERVING_PURPOSES = ['jwe-decrypt', 'zone-pin', 'seccos-pin', 'prw', 'pin-mac', 'audit-mac', 'limit-hash'] as const
+/** What keys are for that commands use and no vault is given: to carry keys, to sign transcripts, and for TLS. */
+const OFFLINE_PURPOSES = ['key-transport', 'transcript-sign', 'tls-sign'] as const
+
 /** What a key is for: it serves this and nothing else. */
-export const PURPOSES = ['jwe-decrypt', 'zone-pin', 'seccos-pin', 'prw', 'pin-mac', 'audit-mac', 'limit-hash'] as const
+export const PURPOSES = [...SERVING_PURPOSES, ...OFFLINE_PURPOSES] as const
 
 const key = Type.Object(
   {
@@ -36,8 +45,10 @@ const key = Type.Object(
     purpose: choice(...PURPOSES),
     // zone-pin and seccos-pin: which way PIN blocks go, seen from here.
     direction: Type.Optional(choice('in', 'out', 'both')),
-    // prw and pin-mac: what may be done with it.
-    use: Type.Optional(Type.Array(choice('generate', 'verify'), { minItems: 1, uniqueItems: true })),
+    // prw and pin-mac: generate, verify; key-transport: import, export of key blocks.
+    use: Type.Optional(
+      Type.Array(choice('generate', 'verify', 'import', 'export'), { minItems: 1, uniqueItems: true }),
+    ),
     algorithm: choice(
       'TDEA-128',
       'TDEA-192',
@@ -56,12 +67,19 @@ const key = Type.Object(
     ),
     // zone-pin and seccos-pin: whether `pinbridge migrate` may use it, for millions of PIN blocks at once.
     migrate: Type.Optional(Type.Boolean()),
+    // Whether its value may leave the token, wrapped: a key that another party needs too, until it has it.
+    exportable: Type.Optional(Type.Boolean()),
+    // A key-transport key of TDEA: whether it reads key blocks of versions A and C, for which it is three objects.
+    legacyBlocks: Type.Optional(Type.Boolean()),
     profile: Type.Optional(id),
     d1Profile: Type.Optional(id),
     kid: Type.Optional(Type.String({ minLength: 1, maxLength: 256 })),
     alg: Type.Optional(choice('ECDH-ES', 'RSA-OAEP-256')),
     enc: Type.Optional(choice('A256GCM')),
     origin: choice('generated', 'imported'),
+    // When it was made, and the last day it should be used: for whoever plans its replacement.
+    created: Type.Optional(date),
+    expires: Type.Optional(date),
   },
   strict,
 )
@@ -256,6 +274,11 @@ const user = Type.Object(
   { uid: userId, gid: userId, groups: Type.Array(userId, { maxItems: 31, uniqueItems: true, default: [] }) },
   strict,
 )
+
+/** Whether the running service uses keys of this purpose. */
+export function servesRequests({ purpose }: { readonly purpose: (typeof PURPOSES)[number] }): boolean {
+  return (SERVING_PURPOSES as readonly string[]).includes(purpose)
+}
 
 /** The configuration file as a JSON schema: `default` stands for a member that may be left out. */
 export const ConfigFile = Type.Object(

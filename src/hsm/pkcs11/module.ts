@@ -12,6 +12,8 @@ export interface Token {
   readonly lib: PKCS11
   readonly slot: Slot
   readonly anchor: Session
+  /** Whether a wrong PIN was given since the last right one, before this login. */
+  readonly isPinCountLow: boolean
   /** Opens one more session, for the pool. */
   openSession(): Handle
   /** Whether the anchor session still is, and still is logged in. */
@@ -109,6 +111,7 @@ export function openToken(address: TokenAddress, pin: string): Token {
       lib,
       slot,
       anchor,
+      isPinCountLow: (flags & pkcs11.CKF_USER_PIN_COUNT_LOW) !== 0,
       openSession: () => lib.C_OpenSession(slot.handle, pkcs11.CKF_SERIAL_SESSION),
       isThere: () => isLoggedIn(lib, anchor.handle),
       close: () => {

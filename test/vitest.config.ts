@@ -8,11 +8,20 @@ const EVERY_TOKEN = ['operations', 'sessions.racing', 'start', 'translate-pin-bl
   (name) => `test/hsm/${name}.test.ts`,
 )
 
+/** Tests that measure times: nothing else runs beside them. */
+const MEASURING = ['test/unit/vault-timing.test.ts']
+
+/** The commands as a person runs them. */
+const COMMANDS = ['test/e2e/cli/**/*.test.ts']
+
 export default defineConfig({
   test: {
     root: new URL('..', import.meta.url).pathname,
+    // By default one core is left to others, which is half of a machine with two.
+    maxWorkers: '100%',
     projects: [
-      { test: { ...common, name: 'unit', include: ['test/unit/**/*.test.ts'] } },
+      { test: { ...common, name: 'unit', include: ['test/unit/**/*.test.ts'], exclude: MEASURING } },
+      { test: { ...common, name: 'measuring', include: MEASURING, fileParallelism: false } },
       { test: { ...common, name: 'kat', include: ['test/kat/**/*.test.ts'] } },
       { test: { ...common, name: 'http', include: ['test/http/**/*.test.ts'] } },
       // Real tokens, real processes: one file after the other, so that no test is measured against another's load.
@@ -25,7 +34,11 @@ export default defineConfig({
           provide: { token },
         },
       })),
-      { test: { ...common, name: 'e2e', include: ['test/e2e/**/*.test.ts'], fileParallelism: false } },
+      // One person at one token: nothing in it depends on what else the machine does.
+      { test: { ...common, name: 'cli', include: COMMANDS } },
+      {
+        test: { ...common, name: 'e2e', include: ['test/e2e/**/*.test.ts'], exclude: COMMANDS, fileParallelism: false },
+      },
     ],
   },
 })

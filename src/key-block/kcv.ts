@@ -13,7 +13,7 @@ import type { SecretScope } from '../secret.ts'
 import { cmac } from './cmac.ts'
 import { openEcb, type BlockAlgorithm } from './ecb.ts'
 
-const TDEA_KCV_BYTES = 3
+const ZERO_ENCIPHERMENT_KCV_BYTES = 3
 const AES_KCV_BYTES = 5
 const PUBLIC_KCV_BYTES = 5
 
@@ -33,8 +33,18 @@ const THUMBPRINT_MEMBERS: ReadonlyMap<unknown, readonly string[]> = new Map([
  */
 export function symmetricKcv(algorithm: BlockAlgorithm, key: Uint8Array, secrets: SecretScope): string {
   if (algorithm === 'AES') return encodeHex(cmac('AES', key, secrets.take(16), secrets).subarray(0, AES_KCV_BYTES))
-  const { blockBytes, encipher } = openEcb('TDEA', key, secrets)
-  return encodeHex(encipher(secrets.take(blockBytes)).subarray(0, TDEA_KCV_BYTES))
+  return zeroEnciphermentKcv('TDEA', key, secrets)
+}
+
+/**
+ * Computes the KCV that is the first 3 bytes of an enciphered block of zeros: that of TDEA, and of AES on older sheets, which do
+ * not use CMAC yet.
+ *
+ * Parameters, result and errors as for `symmetricKcv`; 6 digits.
+ */
+export function zeroEnciphermentKcv(algorithm: BlockAlgorithm, key: Uint8Array, secrets: SecretScope): string {
+  const { blockBytes, encipher } = openEcb(algorithm, key, secrets)
+  return encodeHex(encipher(secrets.take(blockBytes)).subarray(0, ZERO_ENCIPHERMENT_KCV_BYTES))
 }
 
 /**

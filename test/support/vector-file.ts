@@ -58,10 +58,25 @@ export type MacVectors = Static<typeof MacVectors>
 export const KcvVectors = VectorFile({ algorithm: Type.Enum(['TDEA', 'AES']) }, { kcv: hex })
 export type KcvVectors = Static<typeof KcvVectors>
 
+/** A file of key blocks: `key` is the protection key, `wrapped` what a block carries, empty for one that is refused. */
+export const KeyBlockVectors = VectorFile(
+  {},
+  {
+    wrapped: hex,
+    block: text,
+    kcv: Type.Optional(Type.String({ pattern: '^[0-9A-F]{6,10}$' })),
+    padding: Type.Optional(hex),
+    problem: Type.Optional(Type.Enum(['form', 'refused'])),
+  },
+)
+export type KeyBlockVectors = Static<typeof KeyBlockVectors>
+
+type VectorSchema = typeof MacVectors | typeof KcvVectors | typeof KeyBlockVectors
+
 /** Checks a parsed vector file; throws on an unknown member, a wrong count, a repeated tcId or an unknown flag. */
-export function checkVectors<S extends typeof MacVectors | typeof KcvVectors>(schema: S, file: unknown): Static<S> {
+export function checkVectors<S extends VectorSchema>(schema: S, file: unknown): Static<S> {
   if (!Check(schema, file)) throw new Error('the vector file does not have the form of its schema')
-  const { numberOfTests, notes, testGroups } = file as MacVectors | KcvVectors
+  const { numberOfTests, notes, testGroups } = file as MacVectors | KcvVectors | KeyBlockVectors
   const tests = testGroups.flatMap((group) => group.tests.map(({ tcId, flags }) => ({ tcId, flags })))
   if (tests.length !== numberOfTests) throw new Error('numberOfTests is wrong')
   if (new Set(tests.map(({ tcId }) => tcId)).size !== tests.length) throw new Error('a tcId is repeated')
@@ -72,6 +87,6 @@ export function checkVectors<S extends typeof MacVectors | typeof KcvVectors>(sc
 }
 
 /** Reads test/vectors/`name`. */
-export function readVectors<S extends typeof MacVectors | typeof KcvVectors>(schema: S, name: string): Static<S> {
+export function readVectors<S extends VectorSchema>(schema: S, name: string): Static<S> {
   return checkVectors(schema, JSON.parse(readFileSync(new URL(`../vectors/${name}`, import.meta.url), 'utf8')))
 }

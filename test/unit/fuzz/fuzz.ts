@@ -22,6 +22,7 @@ export const CASES = {
   'pin-block': 20_000,
   pan: 10_000,
   correlation: 6000,
+  'key-block': 12_000,
   'bridge-message': 4000,
   'bridge-frame': 2000,
   'csv-rows': 3000,

@@ -4,9 +4,15 @@ import { TOKEN_KINDS } from './support/tokens.ts'
 const common = { pool: 'forks' as const, testTimeout: 60_000, hookTimeout: 60_000 }
 
 /** What is asked of every token; the rest of test/hsm is about one. */
-const EVERY_TOKEN = ['operations', 'sessions.racing', 'start', 'translate-pin-blocks'].map(
-  (name) => `test/hsm/${name}.test.ts`,
-)
+const EVERY_TOKEN = [
+  'generate-keys',
+  'key-blocks',
+  'key-pairs',
+  'operations',
+  'sessions.racing',
+  'start',
+  'translate-pin-blocks',
+].map((name) => `test/hsm/${name}.test.ts`)
 
 /** Tests that measure times: nothing else runs beside them. */
 const MEASURING = ['test/unit/vault-timing.test.ts']

@@ -3,6 +3,7 @@ import type { Report } from './problems.ts'
 import type { Config, KeyEntry } from './schema.ts'
 import { profilesOf } from './profile-rules.ts'
 import { isUsable } from '../hsm/key-catalogue.ts'
+import { isKeyPair } from '../hsm/key-pairs.ts'
 import type { MacAlgorithm, Profile } from '../pin-change/profile.ts'
 import { findProfile, SHIPPED_PROFILES } from '../pin-change/shipped-profiles.ts'
 
@@ -83,9 +84,6 @@ const ALGORITHMS: Readonly<Record<Purpose, readonly Algorithm[]>> = {
   'tls-sign': ['EC-P256', 'RSA-2048', 'RSA-3072', 'RSA-4096'],
 }
 
-/** Purposes of key pairs: their KCV is that of the public key, and their known answer is made on the spot. */
-const KEY_PAIRS: readonly Purpose[] = ['jwe-decrypt', 'transcript-sign', 'tls-sign']
-
 const MAC_KEY_ALGORITHMS: Readonly<Partial<Record<MacAlgorithm, readonly Algorithm[]>>> = {
   'TDEA-CMAC': TDEA,
   'AES-CMAC': AES,
@@ -121,8 +119,10 @@ function checkAgainstEarlier(keys: readonly KeyEntry[], i: number, at: At): void
     const j = keys.findIndex((other, j) => j < i && same(other))
     return j < 0 ? undefined : `keys[${j}]`
   }
-  // `<id>.cbc` is the second object of a retail MAC key, so that no key of its own may be taken for it.
-  if (key.id.endsWith('.cbc')) at('id', 'must not end in .cbc')
+  // `<id>.cbc` is the second object of a retail MAC key, and the others are variants of a key-transport key: no key of its own may be
+  // taken for one.
+  const suffix = ['.cbc', '.kbek', '.kbak'].find((each) => key.id.endsWith(each))
+  if (suffix !== undefined) at('id', `must not end in ${suffix}`)
   const twin = earlier(({ id, version }) => id === key.id && version === key.version)
   if (twin) at('version', `is the version of ${twin} too, which has the same id`)
   const active = earlier(({ id, state }) => id === key.id && state === 'active')
@@ -159,7 +159,7 @@ function checkLengths({ purpose, algorithm, kcv, check }: KeyEntry, at: At): voi
   const tdea = TDEA.includes(algorithm)
   const kcvBytes = tdea ? 3 : 5
   if (kcv.length !== 2 * kcvBytes) at('kcv', `must be ${kcvBytes} bytes for a key of ${algorithm}`)
-  if (KEY_PAIRS.includes(purpose) || check === undefined) return
+  if (isKeyPair({ purpose }) || check === undefined) return
   const isMac = !['zone-pin', 'seccos-pin'].includes(purpose)
   const checkBytes = isMac ? (tdea ? 8 : 16) : kcvBytes
   if (check.length !== 2 * checkBytes) at('check', `must be ${checkBytes} bytes for ${aKeyOf(purpose)} of ${algorithm}`)

@@ -56,6 +56,10 @@ export class ConfirmedHsm implements Hsm {
     return this.#hsm.generateMac(key, algorithm, message)
   }
 
+  sign(key: KeyEntry, message: Uint8Array): Promise<Buffer> {
+    return this.#hsm.sign(key, message)
+  }
+
   fillRandom(target: Buffer): Promise<void> {
     return this.#hsm.fillRandom(target)
   }

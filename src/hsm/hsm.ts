@@ -33,6 +33,15 @@ export interface Hsm {
   /** Verifies a MAC given by its leftmost bytes, in constant time. */
   verifyMac(key: KeyEntry, algorithm: MacAlgorithm, message: Buffer, mac: Buffer): Promise<boolean>
 
+  /**
+   * Signs a message under a key that signs; what is given has been verified with the key's public half.
+   *
+   * @param message - no secret: it is hashed here, and the HSM is given its SHA-256 where it can sign that.
+   * @returns EC-P256: ECDSA with SHA-256, r | s, 64 bytes (IEEE P1363); RSA: RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 section
+   * 8.2), as long as the modulus.
+   */
+  sign(key: KeyEntry, message: Uint8Array): Promise<Buffer>
+
   /** Fills a slice with random bytes from the HSM. */
   fillRandom(target: Buffer): Promise<void>
 
@@ -48,7 +57,7 @@ export type CekSource =
 /** What stands in a JWE under its CEK: iv, ciphertext, tag and the authenticated header. */
 export type EncipheredContent = Omit<SealedContent, 'cek'>
 
-/** A public key of the token that callers encrypt to. */
+/** The public half of a key pair of the token. */
 export type PublicKey =
   | { readonly kty: 'EC'; readonly crv: 'P-256'; readonly x: string; readonly y: string }
   | { readonly kty: 'RSA'; readonly n: string; readonly e: string }

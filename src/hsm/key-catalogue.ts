@@ -11,6 +11,11 @@ import type { Profile, ProfileKind } from '../pin-change/profile.ts'
 import { HsmStartError, type PublicKey, type UnavailableKey } from './hsm.ts'
 import { macFormOf, type MacForm } from './mac-keys.ts'
 
+type State = KeyEntry['state']
+
+/** The states of the versions that serve: one that makes things first, then those that made some, then those that will. */
+const SERVING: readonly State[] = ['active', 'retiring', 'pending']
+
 /** A PRW or MAC key together with its one profile. */
 export interface ProfiledKey {
   readonly key: KeyEntry
@@ -19,18 +24,24 @@ export interface ProfiledKey {
 
 export class KeyCatalogue {
   readonly #active = new Map<string, KeyEntry>()
+  /** Of each id, in the order in which they are tried. */
+  readonly #versions = new Map<string, KeyEntry[]>()
+  readonly #refs = new Map<KeyEntry, KeyRef>()
   readonly #byKid = new Map<string, KeyEntry>()
   readonly #profiles = new Map<string, Profile>()
   readonly #unavailable = new Set<KeyEntry>()
 
   /**
-   * @param keys - the configured keys; pending and retired ones serve nothing.
+   * @param keys - the configured keys; retired ones serve nothing.
    * @param profiles - the shipped and the configured profiles, known by kind and id.
    */
   constructor(keys: readonly KeyEntry[], profiles: readonly Profile[]) {
     for (const profile of profiles) this.#profiles.set(`${profile.kind}:${profile.id}`, profile)
-    for (const key of keys) {
-      if (key.state === 'active') this.#active.set(key.id, key)
+    for (const state of SERVING) {
+      for (const key of keys.filter((each) => each.state === state).sort((a, b) => b.version - a.version)) {
+        if (state === 'active') this.#active.set(key.id, key)
+        this.#versions.set(key.id, [...(this.#versions.get(key.id) ?? []), key])
+      }
     }
   }
 
@@ -40,7 +51,9 @@ export class KeyCatalogue {
    * @throws HsmStartError if one kid names two keys.
    */
   learnPublicKeys(publicKeys: ReadonlyMap<KeyEntry, PublicKey>): void {
-    for (const [key, publicKey] of publicKeys) this.#learnKid(kidOf(key, publicKey), key)
+    for (const [key, publicKey] of publicKeys) {
+      if (key.purpose === 'jwe-decrypt') this.#learnKid(kidOf(key, publicKey), key)
+    }
   }
 
   /** Learns which keys this token cannot serve: whoever asks for one is told that the HSM is unavailable. */
@@ -73,35 +86,75 @@ export class KeyCatalogue {
     return macFormOf(key, this.profileOf(key))
   }
 
-  /** The JWE key that a kid names, active or retiring; undefined if none. */
+  /** How answers name a key. */
+  refOf(key: KeyEntry): KeyRef {
+    let ref = this.#refs.get(key)
+    if (ref === undefined) this.#refs.set(key, (ref = keyRef(key)))
+    return ref
+  }
+
+  /** The JWE key that a kid names, in any state that serves; undefined if none. */
   jweKey(kid: string): KeyEntry | undefined {
     return this.#byKid.get(kid)
   }
 
-  /** The key of a zone, if it serves PIN blocks of this format that come `in` to be deciphered or go `out`. */
-  zoneKey(zone: Zone, direction: 'in' | 'out'): KeyEntry {
-    const key = this.#active.get(zone.key)
-    const purpose = zone.format === 'SECCOS' ? 'seccos-pin' : 'zone-pin'
-    if (
-      key?.purpose !== purpose ||
-      (key.direction !== direction && key.direction !== 'both') ||
-      !key.formats?.includes(zone.format)
-    ) {
+  /**
+   * The key of a zone, if it serves PIN blocks of this format that come `in` to be deciphered or go `out`.
+   *
+   * Without a version the active one; PIN blocks go out under no other.
+   */
+  zoneKey({ key: id, format, version }: Zone, direction: 'in' | 'out'): KeyEntry {
+    const key = version === undefined ? this.#active.get(id) : this.#version(id, version)
+    if (!servesZone(key, format, direction) || (direction === 'out' && key.state !== 'active')) {
       throw new ServiceError('ERR_KEY_USE_FORBIDDEN')
     }
     this.expectAvailable(key)
     return key
   }
 
-  /** The PRW or MAC key of that id, if it may be used so. */
-  profiledKey(id: string, kind: ProfileKind, use: 'generate' | 'verify'): ProfiledKey {
+  /** The versions of a zone key that PIN blocks may come in under, where what came says nothing of it, in the order of trial. */
+  zoneKeys(id: string, format: Zone['format']): readonly KeyEntry[] {
+    const keys = this.#versionsOf(id).filter((key) => servesZone(key, format, 'in'))
+    return this.#tried(keys)
+  }
+
+  /** The PRW or MAC key of that id, if it may generate. */
+  generatingKey(id: string, kind: ProfileKind): ProfiledKey {
     const key = this.#active.get(id)
-    const profile = key && this.profileOf(key)
-    if (key?.purpose !== kind || !key.use?.includes(use) || profile === undefined) {
-      throw new ServiceError('ERR_KEY_USE_FORBIDDEN')
-    }
+    const profile = key && this.#profileFor(key, kind, 'generate')
+    if (key === undefined || profile === undefined) throw new ServiceError('ERR_KEY_USE_FORBIDDEN')
     this.expectAvailable(key)
     return { key, profile }
+  }
+
+  /** The versions of the PRW or MAC key of that id that may verify, in the order of trial. */
+  verifyingKeys(id: string, kind: ProfileKind): readonly ProfiledKey[] {
+    const keys = this.#versionsOf(id).filter((key) => this.#profileFor(key, kind, 'verify') !== undefined)
+    return this.#tried(keys).map((key) => ({ key, profile: this.#profileFor(key, kind, 'verify')! }))
+  }
+
+  #version(id: string, version: number): KeyEntry | undefined {
+    return this.#versionsOf(id).find((key) => key.version === version)
+  }
+
+  #versionsOf(id: string): readonly KeyEntry[] {
+    return this.#versions.get(id) ?? []
+  }
+
+  #profileFor(key: KeyEntry, kind: ProfileKind, use: 'generate' | 'verify'): Profile | undefined {
+    return key.purpose === kind && key.use?.includes(use) ? this.profileOf(key) : undefined
+  }
+
+  /**
+   * Of versions that are tried in turn, those that the token can serve. Without a pending one, which nobody need have used yet, the
+   * others do; without any other, a "no" would be no answer.
+   */
+  #tried(keys: readonly KeyEntry[]): readonly KeyEntry[] {
+    const [first] = keys
+    if (first === undefined) throw new ServiceError('ERR_KEY_USE_FORBIDDEN')
+    if (this.#unavailable.size === 0) return keys
+    for (const key of keys) if (key === first || key.state !== 'pending') this.expectAvailable(key)
+    return keys.filter((key) => !this.#unavailable.has(key))
   }
 
   /** The key of that id, if it seals the audit record. */
@@ -122,17 +175,25 @@ export class KeyCatalogue {
   }
 }
 
+function servesZone(key: KeyEntry | undefined, format: Zone['format'], direction: 'in' | 'out'): key is KeyEntry {
+  return (
+    key?.purpose === (format === 'SECCOS' ? 'seccos-pin' : 'zone-pin') &&
+    (key.direction === direction || key.direction === 'both') &&
+    key.formats?.includes(format) === true
+  )
+}
+
 /** The kid of a JWE key: the configured one, else its RFC 7638 thumbprint. */
 export function kidOf(key: KeyEntry, publicKey: PublicKey): string {
   return key.kid ?? jwkThumbprint(publicKey)
 }
 
 /**
- * Whether a key in this state serves: a retiring JWE key still opens, since its public half may be in use; a retiring audit-mac
- * key makes no more seals, and those that it made are still verified.
+ * Whether a key in this state is used, and so has to be in the token: an active one does all; a retiring one makes nothing new, and
+ * opens, deciphers and verifies what it made; a pending one does the same with what others have made under it already.
  */
-export function isUsable({ state, purpose }: Pick<KeyEntry, 'state' | 'purpose'>): boolean {
-  return state === 'active' || (state === 'retiring' && (purpose === 'jwe-decrypt' || purpose === 'audit-mac'))
+export function isUsable({ state }: Pick<KeyEntry, 'state'>): boolean {
+  return state !== 'retired'
 }
 
 /** How answers name a key. */

@@ -10,17 +10,20 @@ import {
   publicEncrypt,
   randomBytes,
   randomFillSync,
+  verify,
 } from 'node:crypto'
-import { decodeHex, equalConstantTime } from '../bytes.ts'
+import { decodeHex, encodeHex, equalConstantTime } from '../bytes.ts'
 import type { KeyEntry } from '../config/schema.ts'
 import { ServiceError } from '../errors.ts'
 import { CEK_BYTES, IV_BYTES } from '../jwe/algorithms.ts'
 import { deriveCek, padSharedSecret } from '../jwe/concat-kdf.ts'
 import { sealContent } from '../jwe/content.ts'
 import { P256_CURVE } from '../jwe/ephemeral-key.ts'
-import { doubleBlock } from '../key-block/cmac.ts'
+import { cmac, doubleBlock } from '../key-block/cmac.ts'
+import { retailMac } from '../key-block/retail-mac.ts'
 import { SecretScope } from '../secret.ts'
 import type { CekSource, EncipheredContent, Hsm, PublicKey } from './hsm.ts'
+import { isKeyPair, isSigningKey } from './key-pairs.ts'
 import { macUsesOf, type MacForm } from './mac-keys.ts'
 
 /**
@@ -38,13 +41,13 @@ function checkBytes(key: KeyEntry): number {
  * Computes the known answer that stands in the catalogue as `check`.
  *
  * A zone key that enciphers: the leftmost bytes of E_K(0…0); one that only deciphers: of D_K(0…0); a key that makes
- * MACs: its MAC over a fixed message. A JWE key has none: it is checked against a key pair made on the spot.
+ * MACs: its MAC over a fixed message. A key pair has none: it is checked with its public half on the spot.
  *
  * @returns upper-case hex, or undefined where the key's use does not allow one to be computed (verify only).
  */
 export async function computeCheck(hsm: Hsm, key: KeyEntry, form: MacForm | undefined): Promise<string | undefined> {
   using secrets = new SecretScope()
-  if (key.purpose === 'jwe-decrypt') return undefined
+  if (isKeyPair(key)) return undefined
   if (form !== undefined) {
     if (!macUsesOf(key).includes('generate')) return undefined
     return (await hsm.generateMac(key, form.algorithm, CHECK_MESSAGE)).toString('hex').toUpperCase()
@@ -63,7 +66,7 @@ export async function computeCheck(hsm: Hsm, key: KeyEntry, form: MacForm | unde
  */
 export async function computeKcv(hsm: Hsm, key: KeyEntry, form: MacForm | undefined): Promise<string | undefined> {
   using secrets = new SecretScope()
-  const enciphers = form === undefined && key.purpose !== 'jwe-decrypt' && key.direction !== 'in'
+  const enciphers = form === undefined && !isKeyPair(key) && key.direction !== 'in'
   if (key.algorithm.startsWith('TDEA')) return enciphers ? await computeCheck(hsm, key, form) : undefined
   const zeros = secrets.take(16)
   let mac: Buffer
@@ -77,6 +80,17 @@ export async function computeKcv(hsm: Hsm, key: KeyEntry, form: MacForm | undefi
   return mac.subarray(0, checkBytes(key)).toString('hex').toUpperCase()
 }
 
+/**
+ * Computes the known answer of a MAC key from its clear value, for one that only verifies: the HSM makes none with it.
+ *
+ * @param value - the clear key; not wiped here.
+ * @returns upper-case hex.
+ */
+export function checkOfValue({ algorithm }: MacForm, value: Buffer, secrets: SecretScope): string {
+  if (algorithm === 'ISO-9797-1-ALG-3') return encodeHex(retailMac(value, CHECK_MESSAGE, secrets))
+  return encodeHex(cmac(algorithm === 'TDEA-CMAC' ? 'TDEA' : 'AES', value, CHECK_MESSAGE, secrets))
+}
+
 /** Whether a key gives its known answer; false also when the HSM fails. */
 export async function checkKey(
   hsm: Hsm,
@@ -85,7 +99,10 @@ export async function checkKey(
   publicKey: PublicKey | undefined,
 ): Promise<boolean> {
   try {
-    if (key.purpose === 'jwe-decrypt') return publicKey !== undefined && (await opensOwnJwe(hsm, key, publicKey))
+    if (isKeyPair(key)) {
+      if (publicKey === undefined) return false
+      return isSigningKey(key) ? await signsRightly(hsm, key, publicKey) : await opensOwnJwe(hsm, key, publicKey)
+    }
     const expected = decodeHex(key.check ?? '')
     if (expected === undefined || expected.length === 0) return false
     if (form !== undefined) return await verifiesKnownMac(hsm, key, form, expected)
@@ -95,6 +112,18 @@ export async function checkKey(
     // Whatever it was, the key did not give its known answer.
     return false
   }
+}
+
+/** Whether its signature of a random message is verified by the public half. */
+async function signsRightly(hsm: Hsm, key: KeyEntry, publicKey: PublicKey): Promise<boolean> {
+  const message = randomBytes(32)
+  return verifiesSignature(publicKey, message, await hsm.sign(key, message))
+}
+
+/** Verifies a signature as `Hsm.sign` gives it, by node:crypto and a public key. */
+export function verifiesSignature(publicKey: PublicKey, message: Uint8Array, signature: Uint8Array): boolean {
+  const key = createPublicKey({ key: { ...publicKey }, format: 'jwk' })
+  return verify('sha256', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
 }
 
 /** A key that only verifies must also refuse a wrong MAC: one that says yes to anything would let every forgery through. */

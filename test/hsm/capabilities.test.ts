@@ -244,8 +244,8 @@ describe('with more or less than SoftHSM has', () => {
     }
     expect(code(() => catalogue.zoneKey({ key: 'zpk-aes', format: 'ISO-4' }, 'in'))).toBe('ERR_HSM_UNAVAILABLE')
     expect(code(() => catalogue.zoneKey({ key: 'zpk-aes', format: 'ISO-0' }, 'in'))).toBe('ERR_KEY_USE_FORBIDDEN')
-    expect(code(() => catalogue.profiledKey('prw', 'prw', 'generate'))).toBe('ERR_HSM_UNAVAILABLE')
-    expect(code(() => catalogue.profiledKey('prw-aes', 'prw', 'generate'))).toBe('none')
+    expect(code(() => catalogue.generatingKey('prw', 'prw'))).toBe('ERR_HSM_UNAVAILABLE')
+    expect(code(() => catalogue.generatingKey('prw-aes', 'prw'))).toBe('none')
     expect(code(() => catalogue.expectAvailable(catalogue.jweKey('jwe-ec')!))).toBe('ERR_HSM_UNAVAILABLE')
     expect(code(() => catalogue.expectAvailable(catalogue.jweKey('jwe-rsa')!))).toBe('none')
     open.close()

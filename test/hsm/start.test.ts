@@ -249,11 +249,12 @@ describe('a token with a key', () => {
     ])
   })
 
-  it('that is pending or retired is not looked for', async () => {
-    const open = await hsm.open(
-      also(makeKey({ entry: { state: 'pending', version: 7 } }), makeKey({ entry: { state: 'retired', version: 7 } })),
-    )
+  it('that is retired is not looked for, and one that is pending is held against the catalogue as any other', async () => {
+    const open = await hsm.open(also(makeKey({ entry: { state: 'retired', version: 7 } })))
     open.close()
+    const pending = makeKey({ entry: { state: 'pending', version: 7 } })
+    const { problems } = await hsm.refusal(also(pending))
+    expect(problems).toContain(`key ${pending.id}: 0 objects carry its CKA_ID, one is needed`)
   })
 })
 

@@ -192,9 +192,11 @@ async function expectAsTheModel(
 ): Promise<(string | undefined)[]> {
   const pins = items.map((item) => pinOf(from, item))
   const { blocks, ...answer } = await translate(from, to, items)
+  const refOf = (id: string) => ({ id, version: 1, kcv: kcvOf({ id }).toUpperCase() })
   expect(answer).toEqual({
     format: to.format,
-    key: { id: to.key, version: 1, kcv: kcvOf({ id: to.key }).toUpperCase() },
+    key: refOf(to.key),
+    usedKeys: [refOf(from.key)],
     rejected: pins.flatMap((pin, i) => (pin === undefined ? [i] : [])),
   })
   blocks.forEach((pinBlock, i) => {

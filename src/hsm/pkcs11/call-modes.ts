@@ -38,7 +38,7 @@ export async function chooseModes(
     ['rsa', 'RSA'],
     ['ecdh', 'EC'],
   ] as const) {
-    const key = keys.find((one) => one.algorithm.startsWith(algorithm))
+    const key = keys.find((one) => one.purpose === 'jwe-decrypt' && one.algorithm.startsWith(algorithm))
     const publicKey = key && publicKeys.get(key)
     if (publicKey === undefined) continue
     measured[kind] = await fastestMs(() => opensOwnJwe(hsm, key!, publicKey))

@@ -11,7 +11,7 @@ import { BlockCipher, type Chaining } from './block-cipher.ts'
 import type { Calls } from './calls.ts'
 import { macShape, type KeyShape } from './key-shapes.ts'
 import { Macs, type VendorRetailMac } from './macs.ts'
-import { blockBytesOf, CBC_ZERO_IV, CMAC, ECB } from './mechanisms.ts'
+import { blockBytesOf, CBC_ZERO_IV, CMAC, ECB, ECDSA, ECDSA_SHA256, RSA_PKCS1, RSA_PKCS1_SHA256 } from './mechanisms.ts'
 import type { Token } from './module.ts'
 import { findOriginMarks, type OriginMark } from './origin-marks.ts'
 import { isLacking, toServiceError } from './return-values.ts'
@@ -40,6 +40,8 @@ export interface Capabilities {
   readonly vendorRetailMac: VendorRetailMac | undefined
   readonly ecdh: Choice
   readonly rsa: Choice
+  readonly ecdsa: Choice
+  readonly rsaSignature: Choice
   /** Whether the token lists what a CEK needs that stays in it; whether it does it right is tried with each key. */
   readonly aesGcm: boolean
   /** What tells a key that was made in the token from an imported one; empty if nothing does. */
@@ -75,6 +77,11 @@ export async function findCapabilities(
     rsa: needs(
       { CKM_RSA_PKCS_OAEP: pkcs11.CKM_RSA_PKCS_OAEP, CKM_RSA_X_509: pkcs11.CKM_RSA_X_509 },
       pkcs11.CKF_DECRYPT | pkcs11.CKF_UNWRAP,
+    ),
+    ecdsa: needs({ CKM_ECDSA: ECDSA.mechanism, CKM_ECDSA_SHA256: ECDSA_SHA256.mechanism }, pkcs11.CKF_SIGN),
+    rsaSignature: needs(
+      { CKM_RSA_PKCS: RSA_PKCS1.mechanism, CKM_SHA256_RSA_PKCS: RSA_PKCS1_SHA256.mechanism },
+      pkcs11.CKF_SIGN,
     ),
     aesGcm: lists(pkcs11.CKM_AES_GCM, pkcs11.CKF_DECRYPT) && lists(pkcs11.CKM_AES_KEY_GEN, pkcs11.CKF_GENERATE),
     originMarks: await findOriginMarks(token),

@@ -7,7 +7,7 @@ import type { KeyObject } from './block-cipher.ts'
 import type { KeyShape } from './key-shapes.ts'
 import { cipherOf } from './mechanisms.ts'
 import type { OriginMark } from './origin-marks.ts'
-import { expectedFlags, keyType, objectId, objectLabel, type ObjectRole } from './templates.ts'
+import { expectedFlags, keyType, objectId, objectLabel, objectName, type ObjectRole } from './templates.ts'
 
 /** The found objects of a key, or the sentences that say why it cannot be used, and which of its objects are not there. */
 export type Found =
@@ -30,12 +30,12 @@ export function findKey(lib: PKCS11, session: Session, key: KeyEntry, expected: 
     const objectClass = role === 'private' ? graphene.ObjectClass.PRIVATE_KEY : graphene.ObjectClass.SECRET_KEY
     const handles = findHandles(session, objectClass, objectId(key, role))
     if (handles.length !== 1) {
-      problems.push(`key ${nameOf(key, role)}: ${handles.length} objects carry its CKA_ID, one is needed`)
+      problems.push(`key ${objectName(key, role)}: ${handles.length} objects carry its CKA_ID, one is needed`)
       if (handles.length === 0) missing.push(role)
       continue
     }
     const handle = handles[0]!
-    const flags = expectedFlags(role, usage)
+    const flags = expectedFlags(key, role, usage)
     const read = readAttributes(lib, session.handle, handle, [
       pkcs11.CKA_LABEL,
       pkcs11.CKA_KEY_TYPE,
@@ -56,10 +56,6 @@ export function findKey(lib: PKCS11, session: Session, key: KeyEntry, expected: 
 
 type Read = (type: number) => Buffer | undefined
 
-function nameOf(key: KeyEntry, role: ObjectRole): string {
-  return role === 'retail-cbc' ? `${key.id}.cbc` : key.id
-}
-
 function labelProblems(
   read: Read,
   key: KeyEntry,
@@ -70,21 +66,21 @@ function labelProblems(
   if (label === objectLabel(key, role, environment)) return []
   return [
     label.startsWith('dev:') && environment === 'production'
-      ? `key ${nameOf(key, role)}: is a development key, which production refuses`
-      : `key ${nameOf(key, role)}: its CKA_LABEL does not name this purpose, id and version`,
+      ? `key ${objectName(key, role)}: is a development key, which production refuses`
+      : `key ${objectName(key, role)}: its CKA_LABEL does not name this purpose, id and version`,
   ]
 }
 
 function valueProblems(read: Read, key: KeyEntry, role: ObjectRole): string[] {
   const problems: string[] = []
   if (!equalsNumber(read(pkcs11.CKA_KEY_TYPE), keyType(key.algorithm, role))) {
-    problems.push(`key ${nameOf(key, role)}: its CKA_KEY_TYPE is not that of ${key.algorithm}`)
+    problems.push(`key ${objectName(key, role)}: its CKA_KEY_TYPE is not that of ${key.algorithm}`)
   }
   const bits = /^AES-(\d+)$/.exec(key.algorithm)?.[1]
   const length = bits === undefined ? undefined : read(pkcs11.CKA_VALUE_LEN)
   // openCryptoki does not tell the length of an AES key; its KCV is that of one length only.
   if (length !== undefined && !equalsNumber(length, Number(bits) / 8)) {
-    problems.push(`key ${nameOf(key, role)}: it is not ${bits} bits long`)
+    problems.push(`key ${objectName(key, role)}: it is not ${bits} bits long`)
   }
   return problems
 }
@@ -100,21 +96,23 @@ function flagProblems(
       const bytes = read(type)
       return bytes?.length !== 1 || (bytes[0] !== 0) !== value
     })
-    .map(([, attribute, value]) => `key ${nameOf(key, role)}: ${attribute} must be ${value}`)
+    .map(([, attribute, value]) => `key ${objectName(key, role)}: ${attribute} must be ${value}`)
 }
 
 function originProblems(read: Read, key: KeyEntry, marks: readonly OriginMark[]): string[] {
   if (key.origin !== 'generated') return []
   if (marks.length === 0) return [`key ${key.id}: this token does not tell a key made in it from an imported one`]
+  // What may leave is not marked as what never could.
+  const expected = key.exportable ? marks.filter(([type]) => type !== pkcs11.CKA_NEVER_EXTRACTABLE) : marks
   return flagProblems(
     read,
     key,
     'private',
-    marks.map(([type, name]) => [type, name, true] as const),
+    expected.map(([type, name]) => [type, name, true] as const),
   )
 }
 
-/** Reads the public half of a JWE key from its public key object; undefined unless there is exactly one. */
+/** Reads the public half of a key pair from its public key object; undefined unless there is exactly one. */
 export function readPublicKey(lib: PKCS11, session: Session, key: KeyEntry): PublicKey | undefined {
   const handles = findHandles(session, graphene.ObjectClass.PUBLIC_KEY, objectId(key, 'private'))
   if (handles.length !== 1) return undefined

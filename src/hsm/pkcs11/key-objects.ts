@@ -1,5 +1,6 @@
 /** Every object of a catalogued key, of whatever class: for those who make keys and may have to undo it. */
 import graphene from 'graphene-pk11'
+import pkcs11, { type Handle } from 'pkcs11js'
 import type { KeyEntry } from '../../config/schema.ts'
 import { findHandles } from './find-key.ts'
 import type { Token } from './module.ts'
@@ -7,7 +8,7 @@ import { CKR, ckrOf } from './return-values.ts'
 import { objectId, type ObjectRole } from './templates.ts'
 
 const CLASSES = [graphene.ObjectClass.SECRET_KEY, graphene.ObjectClass.PRIVATE_KEY, graphene.ObjectClass.PUBLIC_KEY]
-const ROLES: readonly ObjectRole[] = ['secret', 'retail-cbc']
+const ROLES: readonly ObjectRole[] = ['secret', 'retail-cbc', 'variant-kbek', 'variant-kbak']
 
 /** How many objects carry a CKA_ID of this key. */
 export function countObjects(token: Token, key: KeyEntry): number {
@@ -16,11 +17,31 @@ export function countObjects(token: Token, key: KeyEntry): number {
 
 /** Destroys every object that carries a CKA_ID of this key. */
 export function destroyObjects(token: Token, key: KeyEntry): void {
-  for (const handle of handlesOf(token, key)) token.lib.C_DestroyObject(token.anchor.handle, handle)
+  destroyHandles(token, handlesOf(token, key))
 }
 
-function handlesOf(token: Token, key: KeyEntry) {
-  // The two objects of a retail MAC key have two; all others have that of the role "secret".
+/** The objects of this key that pinbridge has made, by their labels: another application's may have the same CKA_ID. */
+export function ownHandlesOf(token: Token, key: KeyEntry): Handle[] {
+  const { lib, anchor } = token
+  return handlesOf(token, key).filter((handle) => {
+    const [label] = lib.C_GetAttributeValue(anchor.handle, handle, [{ type: pkcs11.CKA_LABEL }])
+    return Buffer.isBuffer(label?.value) && isOwnLabel(label.value.toString('latin1'))
+  })
+}
+
+/** Whether a CKA_LABEL is one that pinbridge gives. */
+export function isOwnLabel(label: string): boolean {
+  return /^(?:pinbridge|dev):/.test(label)
+}
+
+/** Destroys these objects. */
+export function destroyHandles({ lib, anchor }: Token, handles: readonly Handle[]): void {
+  for (const handle of handles) lib.C_DestroyObject(anchor.handle, handle)
+}
+
+/** Every object that carries a CKA_ID of this key. */
+export function handlesOf(token: Token, key: KeyEntry): Handle[] {
+  // A key of several objects has one for each; all others have that of the role "secret".
   const ids = new Map(ROLES.map((role) => objectId(key, role)).map((id) => [id.toString('latin1'), id]))
   return [...ids.values()].flatMap((id) => CLASSES.flatMap((each) => findHandles(token.anchor, each, id)))
 }

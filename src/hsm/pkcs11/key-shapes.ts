@@ -3,6 +3,7 @@
  * the token does its work: a MAC that the token makes needs a key that signs, a composed one a key that enciphers.
  */
 import type { KeyEntry } from '../../config/schema.ts'
+import { isSigningKey } from '../key-pairs.ts'
 import { macUsesOf, type MacForm, type MacUse } from '../mac-keys.ts'
 import type { Capabilities, MacWay } from './capabilities.ts'
 import { cipherOf } from './mechanisms.ts'
@@ -25,12 +26,20 @@ export function keyShapes(key: KeyEntry, form: MacForm | undefined, can: Capabil
     // The one flag of an RSA key says where its CEKs are: in the vault, or in the token, if that is found to keep them.
     return [[{ role: 'private', usage: { decrypt: true } }], [{ role: 'private', usage: { unwrap: true } }]]
   }
+  if (isSigningKey(key)) return [[{ role: 'private', usage: { sign: true } }]]
   if (form === undefined) {
     return [[{ role: 'secret', usage: { decrypt: key.direction !== 'out', encrypt: key.direction !== 'in' } }]]
   }
   const ways = macWay(form, key, can) === 'native' ? (['native', 'composed'] as const) : (['composed'] as const)
-  return ways.map((way) => macShape(macUsesOf(key), form, way))
+  const variants = key.legacyBlocks ? VARIANTS : []
+  return ways.map((way) => [...macShape(macUsesOf(key), form, way), ...variants])
 }
+
+/** The two variants of a key-transport key that open key blocks of versions A and C, each able to do its one step of it. */
+const VARIANTS: KeyShape = [
+  { role: 'variant-kbek', usage: { decrypt: true } },
+  { role: 'variant-kbak', usage: { encrypt: true } },
+]
 
 /** The shape of a key that was made for a mechanism which this token, or what stands before it, has not, and what it lacks. */
 export function foreignShape(
@@ -47,6 +56,7 @@ export function foreignShape(
 /** Why a token that lacks something cannot serve a key; undefined if it can. */
 export function whyUnavailable(key: KeyEntry, form: MacForm | undefined, can: Capabilities): string | undefined {
   if (key.purpose === 'jwe-decrypt') return key.algorithm === 'EC-P256' ? can.ecdh.lacking : can.rsa.lacking
+  if (isSigningKey(key)) return key.algorithm === 'EC-P256' ? can.ecdsa.lacking : can.rsaSignature.lacking
   if (form === undefined) return can.ecb[cipherOf(key.algorithm)].lacking
   return form.algorithm === 'ISO-9797-1-ALG-3' ? can.retailMac.lacking : can.cmac[cipherOf(key.algorithm)].lacking
 }

@@ -40,14 +40,25 @@ export class Macs {
     this.#retailMac = retailMac
   }
 
-  /** Generates the whole MAC. */
-  async generate(objects: MacObjects, algorithm: MacAlgorithm, message: Buffer): Promise<Buffer> {
+  /** Generates the whole MAC; a MAC that is a secret itself, because a key is made of it, goes into `ofSecret`. */
+  async generate(
+    objects: MacObjects,
+    algorithm: MacAlgorithm,
+    message: Buffer,
+    ofSecret?: SecretScope,
+  ): Promise<Buffer> {
     const object = objects.get('secret')
-    if (object === undefined) return await this.#composedRetailMac(objects, message)
-    if (object.usage.encrypt) return await this.#composedCmac(object, message)
-    using secrets = new SecretScope()
+    using own = new SecretScope()
+    const secrets = ofSecret ?? own
+    if (object === undefined || object.usage.encrypt) {
+      const made = object
+        ? await this.#composedCmac(object, message, secrets)
+        : await this.#composedRetailMac(objects, message, secrets)
+      return ofSecret ? made : Buffer.from(made)
+    }
     const { mechanism, input } = this.#native(object, algorithm, message, secrets)
-    const mac = Buffer.alloc(blockBytesOf(object.cipher!))
+    const bytes = blockBytesOf(object.cipher!)
+    const mac = ofSecret?.take(bytes) ?? Buffer.alloc(bytes)
     return await this.#calls.withSession(async (session) => {
       const made = await this.#calls.sign(session, mechanism, object.handle, input, mac)
       await this.#expectKnownMac(session, mechanism, object)
@@ -99,24 +110,21 @@ export class Macs {
   }
 
   /** CMAC of two calls: the subkeys come from E_K(0), then the masked blocks are chained (NIST SP 800-38B 6.1 and 6.2). */
-  async #composedCmac(object: KeyObject, message: Buffer): Promise<Buffer> {
-    using secrets = new SecretScope()
+  async #composedCmac(object: KeyObject, message: Buffer, secrets: SecretScope): Promise<Buffer> {
     const cipher = object.cipher!
     const encipheredZeros = await this.#blocks.ecb(object, 'encipher', secrets.take(blockBytesOf(cipher)), secrets)
-    const mac = await this.#blocks.chain(object, cmacBlocks(cipher, encipheredZeros, message, secrets), secrets)
-    return Buffer.from(mac)
+    return await this.#blocks.chain(object, cmacBlocks(cipher, encipheredZeros, message, secrets), secrets)
   }
 
   /**
    * ISO/IEC 9797-1:2011 MAC algorithm 3 with padding method 2, composed of two calls: single-DES CBC under K1|K1|K1 over
    * all blocks but the last, then triple DES under K1|K2|K1 over the last block XOR the chaining value.
    */
-  async #composedRetailMac(objects: MacObjects, message: Buffer): Promise<Buffer> {
+  async #composedRetailMac(objects: MacObjects, message: Buffer, secrets: SecretScope): Promise<Buffer> {
     const [mac, cbc] = [objects.get('retail-mac'), objects.get('retail-cbc')]
     if (mac === undefined || cbc === undefined) throw new ServiceError('ERR_INTERNAL')
-    using secrets = new SecretScope()
     const { allButLast, last } = splitLastBlock(padMethod2(message, DES_BLOCK_BYTES, secrets), DES_BLOCK_BYTES)
     if (allButLast.length > 0) xorInto(last, last, await this.#blocks.chain(cbc, allButLast, secrets))
-    return Buffer.from(await this.#blocks.ecb(mac, 'encipher', last, secrets))
+    return await this.#blocks.ecb(mac, 'encipher', last, secrets)
   }
 }

@@ -1,21 +1,25 @@
 /** Makes the objects of catalogued keys in a token, in the shapes that fit what it can: key pairs inside it, values by import. */
 import { randomUUID } from 'node:crypto'
-import pkcs11, { type Template } from 'pkcs11js'
+import pkcs11, { type Handle, type Template } from 'pkcs11js'
 import type { KeyEntry } from '../../config/schema.ts'
 import { SecretScope } from '../../secret.ts'
-import type { Hsm, PublicKey } from '../hsm.ts'
+import type { PublicKey } from '../hsm.ts'
 import type { KeyCatalogue } from '../key-catalogue.ts'
 import type { MacForm } from '../mac-keys.ts'
+import { checkKey, computeKcv } from '../self-test.ts'
 import { Calls } from './calls.ts'
 import { findCapabilities, type Capabilities } from './capabilities.ts'
 import { generateSpare } from './cek-in-token.ts'
 import { chooseCekWay } from './cek-ways.ts'
 import { findHandles, readPublicKey } from './find-key.ts'
-import { keyShapes, whyUnavailable } from './key-shapes.ts'
+import { generateSecretKey, type GeneratedSecret } from './generate-secret-key.ts'
+import { destroyHandles } from './key-objects.ts'
+import { keyShapes, whyUnavailable, type KeyShape } from './key-shapes.ts'
 import { keyPairGeneration } from './mechanisms.ts'
 import type { Token } from './module.ts'
 import { findKeys } from './open-hsm.ts'
-import { Pkcs11Hsm } from './pkcs11-hsm.ts'
+import { Pkcs11Hsm, type KeyObjects } from './pkcs11-hsm.ts'
+import { generateProvenPair, type Proof } from './proven-pair.ts'
 import { SessionPool } from './session-pool.ts'
 import { objectValue } from './session-keys.ts'
 import { keyType, objectId, publicKeyTemplate, storedKeyTemplate, type Usage } from './templates.ts'
@@ -28,6 +32,7 @@ export class KeyMaker {
   readonly #calls: Calls
   readonly #environment: Environment
   readonly #can: Capabilities
+  readonly #made = new Map<string, Handle[]>()
 
   private constructor(token: Token, calls: Calls, environment: Environment, can: Capabilities) {
     this.#token = token
@@ -49,15 +54,35 @@ export class KeyMaker {
   }
 
   /**
-   * Generates a JWE key pair inside the token, one that unwraps into the token where it keeps CEKs; returns its public half.
+   * Generates a key pair inside the token and returns its public half; a JWE key of RSA unwraps into the token where it keeps CEKs.
    *
    * @throws what the token returns.
    */
   async generateKeyPair(key: KeyEntry): Promise<PublicKey> {
-    const usages = keyShapes(key, undefined, this.#can).map((shape) => shape[0]!.usage)
-    const keepsCeks = this.#can.aesGcm && key.algorithm.startsWith('RSA') && (await this.#keepsUnwrappedCeks(key))
-    const usage = (keepsCeks && usages.find(({ unwrap }) => unwrap)) || usages[0]!
-    return this.#generate(key, usage)
+    const shape = await this.#pairShape(key)
+    return this.#generate(key, shape[0]!.usage)
+  }
+
+  /**
+   * As `generateKeyPair`, for a JWE key whose possession is to be proven: it signs what `prove` gives it, and is stored unable to.
+   *
+   * @throws what `prove` throws, and HsmStartError if this token cannot; nothing of the key is in the token then.
+   */
+  async generateProvenKeyPair(key: KeyEntry, prove: Proof): Promise<PublicKey> {
+    const { originMarks } = this.#can
+    const expected = { shape: await this.#pairShape(key), originMarks, environment: this.#environment }
+    return await generateProvenPair(this.#token, this.#calls, key, expected, prove, this.#madeOf(key))
+  }
+
+  /**
+   * Generates a symmetric key inside the token.
+   *
+   * @throws what the token returns; what it made of a key stays in it.
+   */
+  async generateSecretKey(key: KeyEntry, form: MacForm | undefined): Promise<GeneratedSecret> {
+    const [shape = []] = keyShapes(key, form, this.#can)
+    const expected = { shape, originMarks: this.#can.originMarks, environment: this.#environment }
+    return await generateSecretKey(this.#token, this.#calls, key, expected, this.#madeOf(key))
   }
 
   /**
@@ -77,20 +102,82 @@ export class KeyMaker {
         { type: pkcs11.CKA_VALUE, value: objectValue(role, value, secrets) },
         ...storedKeyTemplate(key, role, usage, this.#environment),
       ]
-      lib.C_CreateObject(anchor.handle, template)
+      this.#madeOf(key).push(lib.C_CreateObject(anchor.handle, template))
+    }
+  }
+
+  /**
+   * Destroys what this has made of a key, and no object that was there before or that somebody else has made meanwhile.
+   *
+   * @throws what the token returns; what is left can be tried again.
+   */
+  destroyMade(key: KeyEntry): void {
+    const made = this.#madeOf(key)
+    while (made.length > 0) {
+      destroyHandles(this.#token, made.slice(-1))
+      made.pop()
     }
   }
 
   /** The keys of a catalogue, found in the token and ready for their known answers. */
-  async find(keys: readonly KeyEntry[], catalogue: KeyCatalogue): Promise<Hsm> {
+  async find(keys: readonly KeyEntry[], catalogue: KeyCatalogue): Promise<Pkcs11Hsm> {
     const settings = { keys, environment: this.#environment, catalogue }
     const hsm = this.#hsm(findKeys(this.#token, this.#can, settings).objects)
     await hsm.learn()
     return hsm
   }
 
+  /**
+   * Whether a key that stands in the token computes as its entry says: known answer and KCV, or a JWE of our own that it opens.
+   *
+   * @throws HsmStartError if it is not as the catalogue wants it.
+   */
+  async proves(key: KeyEntry, catalogue: KeyCatalogue): Promise<boolean> {
+    const { objects, publicKeys } = findKeys(this.#token, this.#can, {
+      keys: [key],
+      environment: this.#environment,
+      catalogue,
+    })
+    const [found, publicKey, form] = [objects.get(key), publicKeys.get(key), catalogue.macFormOf(key)]
+    if (found === undefined) return false
+    const hsm = this.#hsm(objects)
+    await hsm.learn()
+    if (key.purpose !== 'jwe-decrypt') {
+      const kcv = await computeKcv(hsm, key, form)
+      return (kcv === undefined || kcv === key.kcv.toUpperCase()) && (await checkKey(hsm, key, form, publicKey))
+    }
+    const { lib, anchor } = this.#token
+    const spare = this.#can.aesGcm ? generateSpare(this.#calls, anchor.handle) : undefined
+    if (spare !== undefined) hsm.spareCek = spare
+    try {
+      return publicKey !== undefined && (await this.#opensJwes(hsm, key, found, publicKey))
+    } finally {
+      if (spare !== undefined) lib.C_DestroyObject(anchor.handle, spare)
+    }
+  }
+
+  async #opensJwes(hsm: Pkcs11Hsm, key: KeyEntry, found: KeyObjects, publicKey: PublicKey): Promise<boolean> {
+    const { chosen } = await chooseCekWay(hsm, this.#calls, this.#can, key, found, publicKey)
+    return chosen !== undefined
+  }
+
   #hsm(objects: ConstructorParameters<typeof Pkcs11Hsm>[2]): Pkcs11Hsm {
     return new Pkcs11Hsm(this.#calls, { chaining: this.#can.chaining, retailMac: this.#can.vendorRetailMac }, objects)
+  }
+
+  #madeOf({ id, version }: KeyEntry): Handle[] {
+    const name = `${id}@${version}`
+    const made = this.#made.get(name) ?? []
+    this.#made.set(name, made)
+    return made
+  }
+
+  /** The shape of a new key pair, whose one object is private. */
+  async #pairShape(key: KeyEntry): Promise<KeyShape> {
+    const shapes = keyShapes(key, undefined, this.#can)
+    const unwrapping = shapes.find((shape) => shape[0]!.usage.unwrap)
+    const keepsCeks = unwrapping !== undefined && this.#can.aesGcm && (await this.#keepsUnwrappedCeks(key))
+    return keepsCeks ? unwrapping : shapes[0]!
   }
 
   #generate(key: KeyEntry, usage: Usage, isTemporary = false): PublicKey {
@@ -101,7 +188,9 @@ export class KeyMaker {
     ].map((template) =>
       isTemporary ? template.map((one) => (one.type === pkcs11.CKA_TOKEN ? { ...one, value: false } : one)) : template,
     )
-    lib.C_GenerateKeyPair(anchor.handle, keyPairGeneration(key.algorithm), templates[0]!, templates[1]!)
+    const mechanism = keyPairGeneration(key.algorithm)
+    const pair = lib.C_GenerateKeyPair(anchor.handle, mechanism, templates[0]!, templates[1]!)
+    if (!isTemporary) this.#madeOf(key).push(pair.privateKey, pair.publicKey)
     const publicKey = readPublicKey(lib, anchor, key)
     if (publicKey === undefined) throw new Error('internal error: the token does not show the key it generated')
     return publicKey
@@ -115,8 +204,7 @@ export class KeyMaker {
     try {
       const publicKey = this.#generate(key, usage, true)
       const handle = findHandles(anchor, pkcs11.CKO_PRIVATE_KEY, objectId(key, 'private'))[0]!
-      const modulus = publicKey.kty === 'RSA' ? Buffer.from(publicKey.n, 'base64url') : undefined
-      const objects = { objects: new Map([['private', { handle, usage }]] as const), ...(modulus && { modulus }) }
+      const objects = { objects: new Map([['private', { handle, usage }]] as const), publicKey }
       const hsm = this.#hsm(new Map([[key, objects]]))
       hsm.spareCek = generateSpare(this.#calls, anchor.handle)
       const { chosen } = await chooseCekWay(hsm, this.#calls, this.#can, key, objects, publicKey)

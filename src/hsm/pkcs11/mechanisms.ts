@@ -92,8 +92,33 @@ export const RSA_OAEP_256: Mechanism = Object.freeze({
   }),
 })
 
+/** ECDSA over a hash, and over a message that the token hashes with SHA-256. */
+export const ECDSA: Mechanism = Object.freeze({ mechanism: pkcs11.CKM_ECDSA })
+export const ECDSA_SHA256: Mechanism = Object.freeze({ mechanism: pkcs11.CKM_ECDSA_SHA256 })
+
+/** RSASSA-PKCS1-v1_5 over a DigestInfo, and over a message that the token hashes with SHA-256. */
+export const RSA_PKCS1: Mechanism = Object.freeze({ mechanism: pkcs11.CKM_RSA_PKCS })
+export const RSA_PKCS1_SHA256: Mechanism = Object.freeze({ mechanism: pkcs11.CKM_SHA256_RSA_PKCS })
+
+/** AES key wrap (RFC 3394), which is its own integrity check. */
+export const AES_KEY_WRAP: Mechanism = Object.freeze({ mechanism: pkcs11.CKM_AES_KEY_WRAP })
+
+/** Bytes of the initialisation vector of `aesCbcPad`. */
+export const AES_CBC_PAD_BYTES = 16
+
+/** AES in CBC with PKCS #7 padding, to wrap a key where the token has no key wrap. */
+export function aesCbcPad(iv: Buffer): Mechanism {
+  return { mechanism: pkcs11.CKM_AES_CBC_PAD, parameter: iv }
+}
+
 /** Makes an AES key inside the token; its template says how long. */
 export const AES_KEY_GEN: Mechanism = Object.freeze({ mechanism: pkcs11.CKM_AES_KEY_GEN })
+
+/** Makes a symmetric key inside the token; the template says how long one of AES is. */
+export function secretKeyGeneration(algorithm: KeyEntry['algorithm']): Mechanism {
+  if (algorithm === 'TDEA-128') return { mechanism: pkcs11.CKM_DES2_KEY_GEN }
+  return algorithm === 'TDEA-192' ? { mechanism: pkcs11.CKM_DES3_KEY_GEN } : AES_KEY_GEN
+}
 
 /** Makes a key pair inside the token. */
 export function keyPairGeneration(algorithm: KeyEntry['algorithm']): Mechanism {

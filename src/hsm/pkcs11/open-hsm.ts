@@ -2,8 +2,9 @@
 import type { KeyEntry } from '../../config/schema.ts'
 import { publicKeyKcv } from '../../key-block/kcv.ts'
 import { ConfirmedHsm } from '../confirmed-hsm.ts'
-import { HsmStartError, type Hsm, type PublicKey, type UnavailableKey } from '../hsm.ts'
+import { HsmStartError, type Hsm, type HsmStartFailure, type PublicKey, type UnavailableKey } from '../hsm.ts'
 import { isUsable, type KeyCatalogue } from '../key-catalogue.ts'
+import { isKeyPair } from '../key-pairs.ts'
 import { checkKey, computeKcv } from '../self-test.ts'
 import { chooseModes, type Measured } from './call-modes.ts'
 import { Calls } from './calls.ts'
@@ -32,6 +33,7 @@ export interface OpenHsm {
   readonly keys: readonly KeyEntry[]
   /** The keys that would serve if this token had what they need. */
   readonly unavailable: ReadonlyMap<KeyEntry, UnavailableKey>
+  /** The public halves of the key pairs among them. */
   readonly publicKeys: ReadonlyMap<KeyEntry, PublicKey>
   /** What was chosen, in a word each, for the log. */
   readonly choices: Readonly<Record<string, string>>
@@ -47,6 +49,28 @@ export interface HsmSettings {
   readonly catalogue: KeyCatalogue
   /** Refuses a token that cannot serve every key: where there are several tokens, each has to do what the others do. */
   readonly allKeysNeeded?: boolean
+  /** Hears of keys and profiles that are wrong, instead of having them refuse the token: for doctor, which goes on with the rest. */
+  readonly judge?: Judge
+}
+
+/** What is wrong with a key; without one, with a profile that keys use. */
+export interface KeyProblem {
+  readonly key?: KeyEntry
+  readonly sentence: string
+}
+
+/** Is told of all problems of one kind, none too; who throws ends the opening. */
+export type Judge = (
+  reason: Extract<HsmStartFailure, 'keys-unusable' | 'self-test-failed'>,
+  problems: readonly KeyProblem[],
+) => void
+
+const refuseAny: Judge = (reason, problems) => {
+  if (problems.length === 0) return
+  throw new HsmStartError(
+    reason,
+    problems.map(({ sentence }) => sentence),
+  )
 }
 
 /**
@@ -67,6 +91,7 @@ export async function openHsm(settings: HsmSettings, pin: string): Promise<OpenH
 
     const cekChoices = new Map<KeyEntry, CekChoice>()
     for (const [key, publicKey] of publicKeys) {
+      if (key.purpose !== 'jwe-decrypt') continue
       const choice = await chooseCekWay(adapter, calls, can, key, objects.get(key)!, publicKey)
       cekChoices.set(key, choice)
       if (choice.chosen !== undefined || !choice.lacking) continue
@@ -78,7 +103,8 @@ export async function openHsm(settings: HsmSettings, pin: string): Promise<OpenH
     const { catalogue } = settings
     const measured = await chooseModes(adapter, [...objects.keys()], publicKeys, (key) => catalogue.macFormOf(key))
     const failed = await answerProblems(token, calls, can, adapter, { objects, publicKeys, catalogue })
-    if (failed.length > 0) throw new HsmStartError('self-test-failed', failed)
+    const { judge = refuseAny } = settings
+    judge('self-test-failed', failed)
     const givesKnownAnswer = (key: KeyEntry): Promise<boolean> =>
       checkKey(adapter, key, catalogue.macFormOf(key), publicKeys.get(key))
     return {
@@ -112,16 +138,21 @@ export interface FoundKeys {
   readonly unavailable: Map<KeyEntry, UnavailableKey>
 }
 
-/** Finds every key that serves and holds it against the catalogue; throws HsmStartError with every problem. */
+/** Finds every key that serves and holds it against the catalogue; throws HsmStartError with every problem, unless a judge hears them. */
 export function findKeys(
   token: Token,
   can: Capabilities,
-  settings: Pick<HsmSettings, 'keys' | 'environment' | 'catalogue'>,
+  settings: Pick<HsmSettings, 'keys' | 'environment' | 'catalogue' | 'judge'>,
 ): FoundKeys {
   const found: FoundKeys = { objects: new Map(), publicKeys: new Map(), unavailable: new Map() }
-  const problems: string[] = []
+  const { judge = refuseAny } = settings
+  const problems: KeyProblem[] = []
   for (const key of settings.keys.filter(isUsable)) {
-    const publicKey = key.purpose === 'jwe-decrypt' ? readPublicKey(token.lib, token.anchor, key) : undefined
+    const report = (sentence: string): void => {
+      problems.push({ key, sentence })
+      found.objects.delete(key)
+    }
+    const publicKey = isKeyPair(key) ? readPublicKey(token.lib, token.anchor, key) : undefined
     const reason = whyUnavailable(key, settings.catalogue.macFormOf(key), can)
     if (reason !== undefined) {
       found.unavailable.set(key, { reason, ...(publicKey && { publicKey }) })
@@ -136,21 +167,19 @@ export function findKeys(
         found.unavailable.set(key, { reason: lacking })
         continue
       }
-      problems.push(...outcome.problems)
+      outcome.problems.forEach(report)
     } else {
       found.objects.set(key, {
         objects: outcome.objects,
-        ...(publicKey?.kty === 'RSA' && { modulus: Buffer.from(publicKey.n, 'base64url') }),
+        ...(publicKey && { publicKey }),
       })
     }
-    if (key.purpose !== 'jwe-decrypt') continue
-    if (publicKey === undefined)
-      problems.push(`key ${key.id}: its public key object is missing or not ${key.algorithm}`)
-    else if (publicKeyKcv(publicKey) !== key.kcv.toUpperCase())
-      problems.push(`key ${key.id}: its KCV is not the catalogue's`)
-    else found.publicKeys.set(key, publicKey)
+    if (!isKeyPair(key)) continue
+    if (publicKey === undefined) report(`key ${key.id}: its public key object is missing or not ${key.algorithm}`)
+    else if (publicKeyKcv(publicKey) !== key.kcv.toUpperCase()) report(`key ${key.id}: its KCV is not the catalogue's`)
+    else if (found.objects.has(key)) found.publicKeys.set(key, publicKey)
   }
-  if (problems.length > 0) throw new HsmStartError('keys-unusable', problems)
+  judge('keys-unusable', problems)
   return found
 }
 
@@ -201,18 +230,20 @@ async function answerProblems(
   can: Capabilities,
   hsm: Hsm,
   { objects, publicKeys, catalogue }: Omit<FoundKeys, 'unavailable'> & { readonly catalogue: KeyCatalogue },
-): Promise<string[]> {
+): Promise<KeyProblem[]> {
   const keys = [...objects.keys()]
   const profiles = new Set(keys.map((key) => catalogue.profileOf(key)).filter((profile) => profile !== undefined))
-  const failed = await knownAnswerProblems(token, calls, can, profiles)
+  const wrongProfiles = await knownAnswerProblems(token, calls, can, profiles)
+  const failed: KeyProblem[] = wrongProfiles.map((sentence) => ({ sentence }))
   for (const key of keys) {
     const form = catalogue.macFormOf(key)
     if (!(await checkKey(hsm, key, form, publicKeys.get(key)))) {
-      failed.push(`key ${key.id}: it does not give its known answer`)
+      failed.push({ key, sentence: `key ${key.id}: it does not give its known answer` })
       continue
     }
     const kcv = await computeKcv(hsm, key, form)
-    if (kcv !== undefined && kcv !== key.kcv.toUpperCase()) failed.push(`key ${key.id}: its KCV is not the catalogue's`)
+    if (kcv === undefined || kcv === key.kcv.toUpperCase()) continue
+    failed.push({ key, sentence: `key ${key.id}: its KCV is not the catalogue's` })
   }
   return failed
 }

@@ -5,14 +5,16 @@ import { xorInto } from '../../bytes.ts'
 import type { KeyEntry } from '../../config/schema.ts'
 import { ServiceError } from '../../errors.ts'
 import { openContent } from '../../jwe/content.ts'
+import type { VariantKeys } from '../../key-block/key-block.ts'
 import type { MacAlgorithm } from '../../pin-change/profile.ts'
 import { SecretScope } from '../../secret.ts'
-import type { CekSource, EncipheredContent, Hsm } from '../hsm.ts'
+import type { CekSource, EncipheredContent, Hsm, PublicKey } from '../hsm.ts'
 import { BlockCipher, type Chaining, type KeyObject } from './block-cipher.ts'
 import type { CallModes, Calls } from './calls.ts'
 import { openDerived, openUnwrapped } from './cek-in-token.ts'
 import { deriveToVault, unwrapToVault } from './cek-in-vault.ts'
 import { Macs, type VendorRetailMac } from './macs.ts'
+import { sign } from './signatures.ts'
 import type { ObjectRole } from './templates.ts'
 
 /**
@@ -21,11 +23,11 @@ import type { ObjectRole } from './templates.ts'
  */
 export type CekWay = 'kept' | 'derived-there' | 'derived-here' | 'oaep' | 'raw-rsa'
 
-/** A key of the token: its objects, and what is needed of a JWE key. */
+/** A key of the token: its objects, and what is needed of a key pair. */
 export interface KeyObjects {
   readonly objects: ReadonlyMap<ObjectRole, KeyObject>
-  /** The modulus of an RSA key. */
-  readonly modulus?: Buffer
+  /** The public half of a key pair. */
+  readonly publicKey?: PublicKey
   /** Of a JWE key; found out by self-test. */
   cekWay?: CekWay
 }
@@ -73,7 +75,7 @@ export class Pkcs11Hsm implements Hsm {
     content: EncipheredContent,
     secrets: SecretScope,
   ): Promise<Buffer> {
-    const { cekWay, modulus, objects } = this.#of(key)
+    const { cekWay, publicKey, objects } = this.#of(key)
     const privateKey = objects.get('private')?.handle
     if (cekWay === undefined || privateKey === undefined) throw new ServiceError('ERR_INTERNAL')
     const calls = this.#calls
@@ -92,7 +94,9 @@ export class Pkcs11Hsm implements Hsm {
     }
     const { encryptedKey } = source
     // Both are public: what is out of range is no ciphertext, and would show as a return value that a sick token gives too.
-    if (modulus === undefined || !isInRange(encryptedKey, modulus)) throw new ServiceError('ERR_JWE_DECRYPTION_FAILED')
+    if (publicKey?.kty !== 'RSA' || !isInRange(encryptedKey, Buffer.from(publicKey.n, 'base64url'))) {
+      throw new ServiceError('ERR_JWE_DECRYPTION_FAILED')
+    }
     if (cekWay === 'kept') {
       const spare = this.spareCek
       if (spare === undefined) throw new ServiceError('ERR_INTERNAL')
@@ -120,8 +124,31 @@ export class Pkcs11Hsm implements Hsm {
     return this.#macs.generate(this.#of(key).objects, algorithm, message)
   }
 
+  /** A whole MAC that is a part of a derived key, in a slice of `secrets`. */
+  deriveBytes(key: KeyEntry, algorithm: MacAlgorithm, message: Buffer, secrets: SecretScope): Promise<Buffer> {
+    return this.#macs.generate(this.#of(key).objects, algorithm, message, secrets)
+  }
+
+  /** The two steps of opening a key block of version A or C, each by its variant of the key; undefined if it has none. */
+  variantKeys(key: KeyEntry): VariantKeys | undefined {
+    const { objects } = this.#of(key)
+    const [kbek, kbak] = [objects.get('variant-kbek'), objects.get('variant-kbak')]
+    if (kbek === undefined || kbak === undefined) return undefined
+    return {
+      decipherBlocks: (blocks, secrets) => this.#blocks.ecb(kbek, 'decipher', blocks, secrets),
+      lastOfCbc: (blocks, secrets) => this.#blocks.chain(kbak, blocks, secrets),
+    }
+  }
+
   verifyMac(key: KeyEntry, algorithm: MacAlgorithm, message: Buffer, mac: Buffer): Promise<boolean> {
     return this.#macs.verify(this.#of(key).objects, algorithm, message, mac)
+  }
+
+  async sign(key: KeyEntry, message: Uint8Array): Promise<Buffer> {
+    const { objects, publicKey } = this.#of(key)
+    const object = objects.get('private')
+    if (!object?.usage.sign || publicKey === undefined) throw new ServiceError('ERR_INTERNAL')
+    return await sign(this.#calls, object.handle, publicKey, message)
   }
 
   /** The HSM's random bytes XOR node's: no worse than the better of the two, should one of them err. */

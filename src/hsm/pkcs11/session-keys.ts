@@ -1,6 +1,8 @@
 /** Session keys of published values, to try on a token what it says it can do. They are destroyed after use and protect nothing. */
 import pkcs11, { type Handle } from 'pkcs11js'
 import type { BlockAlgorithm } from '../../key-block/ecb.ts'
+import { setOddParity } from '../../key-block/tdea-key.ts'
+import { VARIANT_BYTE } from '../../key-block/derivation.ts'
 import { retailMacKeyObjects } from '../../key-block/retail-mac-key.ts'
 import { SecretScope } from '../../secret.ts'
 import type { KeyObject } from './block-cipher.ts'
@@ -54,10 +56,18 @@ export async function withSessionKey<T>(
   }
 }
 
-/** The clear value of one object of a key: the key, or one of the two that a composed retail MAC takes. */
+/** The clear value of one object of a key: the key, one of the two that a composed retail MAC takes, or a variant of the key. */
 export function objectValue(role: ObjectRole, value: Buffer, secrets: SecretScope): Buffer {
   if (role === 'retail-mac') return retailMacKeyObjects(value, secrets).mac
   if (role === 'retail-cbc') return retailMacKeyObjects(value, secrets).cbc
+  if (role === 'variant-kbek' || role === 'variant-kbak') {
+    const variant = secrets.take(value.length)
+    const byte = VARIANT_BYTE[role === 'variant-kbek' ? 'KBEK' : 'KBAK']
+    for (let i = 0; i < value.length; i++) variant[i] = value[i]! ^ byte
+    // 45 has three ones, so that the parity is even now: a token may look at it, and DES does not.
+    setOddParity(variant)
+    return variant
+  }
   return value
 }
 
@@ -75,4 +85,6 @@ const CONTENTS: Readonly<Record<ObjectRole, string>> = {
   private: 'this kind',
   'retail-mac': 'K1|K2|K1',
   'retail-cbc': 'K1|K1|K1',
+  'variant-kbek': 'this kind',
+  'variant-kbak': 'this kind',
 }

@@ -13,16 +13,28 @@ export interface Usage {
 }
 
 /** Which PKCS#11 object classes a key is made of. */
-export type ObjectRole = 'secret' | 'private' | 'retail-mac' | 'retail-cbc'
+export type ObjectRole = 'secret' | 'private' | 'retail-mac' | 'retail-cbc' | 'variant-kbek' | 'variant-kbak'
+
+/** What follows the id of a key in the name of an object that it needs beside its own. */
+const SUFFIXES: Readonly<Partial<Record<ObjectRole, string>>> = {
+  'retail-cbc': '.cbc',
+  'variant-kbek': '.kbek',
+  'variant-kbak': '.kbak',
+}
+
+/** The name of a key's object: its id, which no other key may have with such a suffix. */
+export function objectName(key: KeyEntry, role: ObjectRole): string {
+  return `${key.id}${SUFFIXES[role] ?? ''}`
+}
 
 /** CKA_ID of a key's object: the id and the version, so that each version is an object of its own. */
 export function objectId(key: KeyEntry, role: ObjectRole): Buffer {
-  return Buffer.from(`${key.id}${role === 'retail-cbc' ? '.cbc' : ''}.v${key.version}`)
+  return Buffer.from(`${objectName(key, role)}.v${key.version}`)
 }
 
 /** CKA_LABEL of a key's object: purpose and version stand here too, so that editing a file does not repurpose a key. */
 export function objectLabel(key: KeyEntry, role: ObjectRole, environment: 'development' | 'production'): string {
-  const name = `${key.id}${role === 'retail-cbc' ? '.cbc' : ''}`
+  const name = objectName(key, role)
   return `${environment === 'development' ? 'dev' : 'pinbridge'}:${key.purpose}:${name}:v${key.version}`
 }
 
@@ -47,13 +59,17 @@ export function keyType(algorithm: KeyEntry['algorithm'], role: ObjectRole): num
 const SECRET_KEY_ONLY: readonly number[] = [pkcs11.CKA_ENCRYPT, pkcs11.CKA_VERIFY, pkcs11.CKA_WRAP]
 
 /** The attributes that every secret or private key must read back as, whoever made it. */
-export function expectedFlags(role: ObjectRole, usage: Usage): [attribute: number, name: string, value: boolean][] {
+export function expectedFlags(
+  key: KeyEntry,
+  role: ObjectRole,
+  usage: Usage,
+): [attribute: number, name: string, value: boolean][] {
   const flags: [attribute: number, name: string, value: boolean][] = [
     [pkcs11.CKA_TOKEN, 'CKA_TOKEN', true], // kept in the token, not in a session
     [pkcs11.CKA_PRIVATE, 'CKA_PRIVATE', true], // no use before login
     [pkcs11.CKA_MODIFIABLE, 'CKA_MODIFIABLE', false], // its label and its uses cannot be changed later
     [pkcs11.CKA_SENSITIVE, 'CKA_SENSITIVE', true], // its value cannot be read
-    [pkcs11.CKA_EXTRACTABLE, 'CKA_EXTRACTABLE', false], // its value cannot be wrapped out
+    [pkcs11.CKA_EXTRACTABLE, 'CKA_EXTRACTABLE', mayLeave(key, role)], // its value cannot be wrapped out, but where the catalogue says so
     [pkcs11.CKA_ENCRYPT, 'CKA_ENCRYPT', usage.encrypt ?? false],
     [pkcs11.CKA_DECRYPT, 'CKA_DECRYPT', usage.decrypt ?? false],
     [pkcs11.CKA_SIGN, 'CKA_SIGN', usage.sign ?? false],
@@ -66,6 +82,11 @@ export function expectedFlags(role: ObjectRole, usage: Usage): [attribute: numbe
   const ofPrivateKeys = flags.filter(([type]) => !SECRET_KEY_ONLY.includes(type))
   // Raw RSA by another name.
   return [...ofPrivateKeys, [pkcs11.CKA_SIGN_RECOVER, 'CKA_SIGN_RECOVER', false]]
+}
+
+/** Whether an object may be wrapped out: the one that holds the value as another party has it, and none that is made of it. */
+export function mayLeave({ exportable = false }: KeyEntry, role: ObjectRole): boolean {
+  return exportable && (role === 'secret' || role === 'retail-mac')
 }
 
 /** What names an object of a key. */
@@ -83,11 +104,11 @@ export function storedKeyTemplate(
   usage: Usage,
   environment: 'development' | 'production',
 ): Template {
-  const flags = expectedFlags(role, usage)
+  const flags = expectedFlags(key, role, usage)
   return [...named(key, role, environment), ...flags.map(([type, , value]) => ({ type, value }))]
 }
 
-/** The template of the public half of a JWE key, from which its JWK is read. */
+/** The template of the public half of a key pair, from which its JWK is read. */
 export function publicKeyTemplate(key: KeyEntry, environment: 'development' | 'production'): Template {
   const kind =
     key.algorithm === 'EC-P256'
@@ -116,6 +137,16 @@ export const READABLE_SECRET_TEMPLATE: Template = [
   // The rest runs in the vault, so that it has to come out.
   { type: pkcs11.CKA_SENSITIVE, value: false },
   { type: pkcs11.CKA_EXTRACTABLE, value: true },
+]
+
+/** The template of the key of one use under which an exportable key comes out of the token. */
+export const WRAPPING_KEY_TEMPLATE: Template = [
+  { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
+  { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_AES },
+  { type: pkcs11.CKA_TOKEN, value: false },
+  { type: pkcs11.CKA_SENSITIVE, value: true },
+  { type: pkcs11.CKA_EXTRACTABLE, value: false },
+  { type: pkcs11.CKA_WRAP, value: true },
 ]
 
 /** What a CEK must read back as that stays in the token: it deciphers, and that is all. */

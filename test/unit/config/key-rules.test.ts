@@ -39,14 +39,16 @@ describe('the catalogue', () => {
       (config) => add(config, 3, { id: 'prw', version: 2, state: 'pending' }),
     ],
     ['keys[8].id: must not end in .cbc', (config) => add(config, 1, { id: 'pin-mac.cbc' })],
+    ['keys[8].id: must not end in .kbek', (config) => add(config, 1, { id: 'zmk.kbek' })],
+    ['keys[8].id: must not end in .kbak', (config) => add(config, 1, { id: 'zmk.kbak' })],
     ['keys[8].kid: is the kid of keys[0] too', (config) => add(config, 0, { id: 'jwe-2', state: 'retiring' })],
+    ['keys[8].kid: is the kid of keys[0] too', (config) => add(config, 0, { id: 'jwe-2', state: 'pending' })],
   ])('%s', (problem, change) => {
     expect(site.problemsAfter(change)).toEqual([problem])
   })
 
   it('may use a kid again once its key serves no more', () => {
     expect(site.problemsAfter((config) => add(config, 0, { id: 'jwe-2', state: 'retired' }))).toEqual([])
-    expect(site.problemsAfter((config) => add(config, 0, { id: 'jwe-2', state: 'pending' }))).toEqual([])
     const problems = site.problemsAfter((config) => {
       config.keys[0].state = 'retired'
       add(config, 0, { id: 'jwe-2', state: 'active' })

@@ -33,12 +33,18 @@ export interface Call {
   /** Ends the wait in the queue. */
   deadline: NodeJS.Timeout | undefined
   /** What has come back of a call that went in parts. */
-  parts?: AnsweredParts
+  parts?: AnsweredParts | undefined
+  /** Its parts came back under different versions of a key: it goes once more, and the newest vault alone is given it. */
+  isAgain?: boolean
+  /** Has it go once more. */
+  readonly again: () => void
 }
 
 /** Calls that wait, in their order: those of one lane that may go together, or one that goes alone. */
 export interface Queue {
   readonly lane: Lane | undefined
+  /** Whether what waits here goes to the newest vault alone. */
+  readonly isAgain?: boolean
   readonly calls: Set<Call>
 }
 
@@ -66,6 +72,10 @@ export interface Bundle {
 }
 
 interface AnsweredParts {
+  /** The versions of the keys that the first of them was made with. */
+  readonly versions: string
+  /** Whether another was made with others, as it is while vaults are being replaced. */
+  areMixed: boolean
   readonly rejected: number[]
   readonly prws: NonNullable<Translated['prws']>
   readonly packed: Buffer
@@ -81,13 +91,15 @@ const FIRST_ITEMS = 64
  *
  * All blocks of a lane have one length, or a block of another length would move its neighbours' bytes.
  */
-export function laneOf({ operation, body }: Pick<Call, 'operation' | 'body'>): Lane | undefined {
+export function laneOf({ operation, body, isAgain }: Pick<Call, 'operation' | 'body' | 'isAgain'>): Lane | undefined {
   if (operation !== 'translatePinBlocks') return undefined
   const { from, to, items, checkOnly, prw, packed } = body as Translation
   const kind = [checkOnly && 'check', prw && `prw ${prw.key}`].filter(Boolean)
-  // Ids and formats hold no space.
-  const name = [from.key, from.format, to.key, to.format, packed.length / items, ...kind].join(' ')
-  return { name, isShared: kind.length === 0, firstItems: prw ? FIRST_ITEMS_WITH_PRW : FIRST_ITEMS }
+  // Ids and formats hold no space. The active version is not known here: whoever names it shares with others that do.
+  const zones = [from.key, from.format, from.version, to.key, to.format, to.version]
+  const name = [...zones, packed.length / items, ...kind].join(' ')
+  const isShared = kind.length === 0 && isAgain !== true
+  return { name, isShared, firstItems: prw ? FIRST_ITEMS_WITH_PRW : FIRST_ITEMS }
 }
 
 /** How many items a call has. */
@@ -194,7 +206,7 @@ export function resolveBundle(bundle: Bundle, answer: AnswerOf<Operation>, packe
   return true
 }
 
-/** Answers a call, or keeps the part until the last one is there. */
+/** Answers a call, or keeps the part until the last one is there; a call has one answer, and it names one version of a key. */
 function resolvePart({ call, start, end }: Part, answer: Translated): void {
   if (end - start === call.items) {
     call.resolve(answer)
@@ -202,16 +214,29 @@ function resolvePart({ call, start, end }: Part, answer: Translated): void {
   }
   const { rejected, prws, packed, ...common } = answer
   const blockBytes = packed.length / (end - start)
-  call.parts ??= { rejected: [], prws: [], packed: Buffer.alloc(call.items * blockBytes), itemsMissing: call.items }
+  const versions = versionsOf(answer)
+  call.parts ??= {
+    ...{ versions, areMixed: false, rejected: [], prws: [] },
+    ...{ packed: Buffer.alloc(call.items * blockBytes), itemsMissing: call.items },
+  }
   const whole = call.parts
+  if (versions !== whole.versions) whole.areMixed = true
   // Parts come back in any order.
   packed.copy(whole.packed, start * blockBytes)
   for (const place of rejected) whole.rejected.push(start + place)
   prws?.forEach((prw, i) => (whole.prws[start + i] = prw))
   whole.itemsMissing -= end - start
   if (whole.itemsMissing > 0) return
+  if (whole.areMixed) {
+    call.again()
+    return
+  }
   whole.rejected.sort((a, b) => a - b)
   call.resolve({ ...common, rejected: whole.rejected, ...(prws && { prws: whole.prws }), packed: whole.packed })
+}
+
+function versionsOf({ key, usedKeys = [] }: Translated): string {
+  return [key, ...usedKeys].map(({ id, version }) => `${id} ${version}`).join(', ')
 }
 
 function packedOf({ body }: Call): Buffer {

@@ -50,8 +50,16 @@ export type Change = Static<typeof Change>
 /** The names of the PIN block formats. */
 export const ZoneFormat = Type.Enum(['ISO-0', 'ISO-1', 'ISO-3', 'ISO-4', 'SECCOS'], { type: 'string' })
 
+/** The version of a key; a caller takes it from the answer that named the key. */
+export const KeyVersion = Type.Integer({
+  minimum: 1,
+  maximum: 9999,
+  description:
+    'Version of the key, as an answer named it. Without it, the active one. Blocks come in under any that is not retired, and go out under the active one',
+})
+
 /** A PIN block's key and format: what protects it, and how it is laid out. */
-export const Zone = Type.Object({ key: KeyId, format: ZoneFormat }, strict)
+export const Zone = Type.Object({ key: KeyId, format: ZoneFormat, version: Type.Optional(KeyVersion) }, strict)
 export type Zone = Static<typeof Zone>
 
 /** The compact JWE of a pin/set. */
@@ -185,7 +193,10 @@ export interface IssuedMac {
 /** The PRW of one row of a batch. */
 export type RowPrw = Pick<IssuedPrw, 'value' | 'randomNumber'>
 
-/** The answer of each operation. */
+/**
+ * The answer of each operation. `usedKeys` are for the audit record: the keys that it used and does not name otherwise, in the
+ * version that was used; of a verification that failed, every version that was tried.
+ */
 export interface Answers {
   openSetPin: {
     pinBlock?: string
@@ -194,7 +205,6 @@ export interface Answers {
     prw?: IssuedPrw
     mac?: IssuedMac
     verified?: { prw: boolean; mac: boolean }
-    /** The keys that it used and the request does not name. */
     usedKeys?: KeyRef[]
   }
   sealGetPin: { encryptedPinBlock: string; usedKeys?: KeyRef[] }
@@ -205,11 +215,19 @@ export interface Answers {
     rejected: number[]
     /** One a row, if asked for; null where the block is invalid, or the row lacks what the profile needs. */
     prws?: (RowPrw | null)[]
+    usedKeys?: KeyRef[]
   }
-  generatePrw: { prw: string; profile: string; key: KeyRef; randomNumber?: string; counter?: string }
-  verifyPrw: { verified: boolean }
+  generatePrw: {
+    prw: string
+    profile: string
+    key: KeyRef
+    randomNumber?: string
+    counter?: string
+    usedKeys?: KeyRef[]
+  }
+  verifyPrw: { verified: boolean; usedKeys?: KeyRef[] }
   generateMac: { mac: string; profile: string; key: KeyRef }
-  verifyMac: { verified: boolean }
+  verifyMac: { verified: boolean; usedKeys?: KeyRef[] }
   /** The seal of a digest, upper-case hex, and the vault's time in ms since 1970 that went into it. */
   sealAudit: { mac: string; sealedAtMs: number; key: KeyRef }
   /** 32 bytes that are the same wherever the limit-hash key is: a working key of the gateway, from which that key does not follow. */

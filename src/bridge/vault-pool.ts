@@ -157,10 +157,9 @@ export class VaultPool implements Bridge {
         given: 0,
         queue: undefined,
         deadline: undefined,
+        again: () => this.#again(call),
       }
-      call.deadline = setTimeout(() => this.#expire(call), this.#limits.hsmMs)
-      this.#waiting.add(call)
-      this.#dispatchSoon()
+      this.#wait(call)
     })
   }
 
@@ -252,6 +251,28 @@ export class VaultPool implements Bridge {
     return new ServiceError('ERR_HSM_BUSY', undefined, Math.max(1, retryAfterS))
   }
 
+  #wait(call: Call): void {
+    call.deadline = setTimeout(() => this.#expire(call), this.#limits.hsmMs)
+    this.#waiting.add(call)
+    this.#dispatchSoon()
+  }
+
+  /**
+   * Gives a translation once more from its first item, to the newest vault alone: that one knows the newest versions. It may be
+   * done twice, as nothing is changed by it; and no caller is told what came of it before.
+   */
+  #again(call: Call): void {
+    if (!this.ready) {
+      this.#refuse(call, 'ERR_HSM_UNAVAILABLE')
+      return
+    }
+    call.given = 0
+    call.parts = undefined
+    call.isAgain = true
+    call.waitingSinceMs = performance.now()
+    this.#wait(call)
+  }
+
   /** A call has waited too long: for vaults that are busy, or for ones that have said nothing since it came. */
   #expire(call: Call): void {
     if (this.#answeredMs < call.waitingSinceMs) this.#refuse(call, 'ERR_HSM_UNAVAILABLE')
@@ -279,9 +300,10 @@ export class VaultPool implements Bridge {
   /** Gives what waits to the vaults that have the least before them. */
   #dispatch(): void {
     for (const queue of this.#waiting.queues) {
-      const free = [...this.#vaults.values()].filter((vault) => this.#hasCredit(vault))
+      const serving = [...this.#vaults.values()].filter(({ draining }) => !draining)
+      const free = serving.filter((vault) => this.#hasCredit(vault))
       if (free.length === 0) return
-      const vault = this.#freest(free, queue.lane)
+      const vault = this.#freest(queue.isAgain ? free.filter((each) => each === serving.at(-1)) : free, queue.lane)
       if (vault === undefined) continue
       this.#give(vault, queue)
     }

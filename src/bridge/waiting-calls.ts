@@ -29,7 +29,7 @@ export class WaitingCalls {
     const lane = laneOf(call)
     let queue = lane?.isShared ? this.#shared.get(lane.name) : undefined
     if (queue === undefined) {
-      queue = { lane, calls: new Set() }
+      queue = { lane, isAgain: call.isAgain === true, calls: new Set() }
       this.#queues.add(queue)
       if (lane?.isShared) this.#shared.set(lane.name, queue)
     }

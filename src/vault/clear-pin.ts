@@ -1,6 +1,7 @@
 /** From PIN blocks under a zone key to clear PINs and back; clear values are in slices of the operation's scope. */
 import { decodeHex } from '../bytes.ts'
 import type { Card, Zone } from '../bridge/contract.ts'
+import type { KeyEntry } from '../config/schema.ts'
 import { ServiceError } from '../errors.ts'
 import type { Hsm } from '../hsm/hsm.ts'
 import { parsePan, type Pan } from '../pan.ts'
@@ -74,13 +75,13 @@ export async function decipherPin(
   return decodePin(clearBlock, input.layout, pan, secrets)
 }
 
-/** Deciphers and decodes the PIN block that a request gives under one of its zone keys. */
+/** Deciphers and decodes the PIN block that a request gives under the key of its zone. */
 export async function readPin(
-  { hsm, catalogue }: VaultContext,
+  { hsm }: Pick<VaultContext, 'hsm'>,
+  key: KeyEntry,
   { pinBlock, from, card }: { readonly pinBlock: string; readonly from: Zone; readonly card: Card },
   secrets: SecretScope,
 ): Promise<ClearPin> {
-  const key = catalogue.zoneKey(from, 'in')
   const layout = layoutOf(from.format)
   const pinBlockUnderZpk = pinBlockBytes(pinBlock, layout)
   return await decipherPin(hsm, { pinBlockUnderZpk, key, layout, pan: panOf(card.pan) }, secrets)

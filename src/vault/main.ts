@@ -34,16 +34,32 @@ function report(message: VaultReport): void {
 process.on('disconnect', () => exit(0))
 // Ctrl-C and service managers signal the whole group; what a vault holds is answered first.
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => {})
-process.once('message', (command: VaultCommand) => void start(command))
+process.once('message', (command: VaultCommand) => {
+  if (command.type === 'start') void start(command)
+  else void tryOut(command.config)
+})
 
-async function start({ vault, config, bridge, secret }: VaultCommand): Promise<void> {
-  const log = createLog(`vault-${vault}`, config.logLevel)
+/** Opens the token, holds it against the configuration and ends: it is connected to nobody. */
+async function tryOut(config: VaultConfig): Promise<void> {
+  const opened = await open(config)
+  if (!('reason' in opened)) opened.hsm.close()
+  const report: VaultReport = 'reason' in opened ? { type: 'failed', ...opened } : { type: 'opened' }
+  process.send?.(report, () => exit(0))
+}
+
+/** A token that is open, and what answers by it. */
+interface Opened {
+  readonly hsm: OpenHsm
+  readonly catalogue: KeyCatalogue
+  readonly measured: MeasuredHsm
+  readonly answer: Answerer
+}
+
+/** Opens the token and makes ready to answer; returns why not, if not. */
+async function open(config: VaultConfig): Promise<Opened | Omit<Extract<VaultReport, { type: 'failed' }>, 'type'>> {
   const profiles = [...SHIPPED_PROFILES, ...config.profiles]
   const catalogue = new KeyCatalogue(config.keys, profiles)
   let pinIdentity = ''
-  let open: OpenHsm
-  let measured: MeasuredHsm
-  let answer: Answerer
   try {
     const { token } = config.hsm
     const { pin, identity } = readPin(token.pinFile)
@@ -51,30 +67,41 @@ async function start({ vault, config, bridge, secret }: VaultCommand): Promise<v
     const { environment, keys } = config
     const { allKeysNeeded } = config.hsm
     const settings = { address: token, sessions: token.sessions, environment, keys, catalogue, allKeysNeeded }
-    open = await openHsm(settings, pin)
-    catalogue.learnPublicKeys(open.publicKeys)
-    catalogue.learnUnavailable(open.unavailable)
-    measured = new MeasuredHsm(open.hsm, token.sessions)
+    const hsm = await openHsm(settings, pin)
+    catalogue.learnPublicKeys(hsm.publicKeys)
+    catalogue.learnUnavailable(hsm.unavailable)
+    const measured = new MeasuredHsm(hsm.hsm, token.sessions)
     const context = createContext(config, measured, catalogue)
-    answer = createAnswerer(context, config.migratesOnly ? ['translatePinBlocks'] : undefined)
+    const answer = createAnswerer(context, config.migratesOnly ? ['translatePinBlocks'] : undefined)
+    return { hsm, catalogue, measured, answer }
   } catch (error) {
     const { reason, problems } =
       error instanceof HsmStartError ? error : new HsmStartError('module-unusable', ['hsm: the vault could not start'])
+    return { reason, problems, pinIdentity }
+  }
+}
+
+async function start({ vault, config, bridge, secret }: Extract<VaultCommand, { type: 'start' }>): Promise<void> {
+  const log = createLog(`vault-${vault}`, config.logLevel)
+  const opened = await open(config)
+  if ('reason' in opened) {
+    const { reason, problems } = opened
     log.error({ token: config.hsm.token.name, reason, problems }, 'the HSM cannot be used')
-    process.send?.({ type: 'failed', reason, problems, pinIdentity } satisfies VaultReport, () => exit(1))
+    process.send?.({ type: 'failed', ...opened } satisfies VaultReport, () => exit(1))
     return
   }
+  const { hsm, catalogue, measured, answer } = opened
   forbidCodeGeneration()
   let selfTestPassedMs = performance.now()
   report({ type: 'opened' })
-  log.info({ ...open.choices }, 'HSM open')
-  for (const [{ id }, { reason }] of open.unavailable) log.warn({ key: id, reason }, 'the token cannot serve this key')
+  log.info({ ...hsm.choices }, 'HSM open')
+  for (const [{ id }, { reason }] of hsm.unavailable) log.warn({ key: id, reason }, 'the token cannot serve this key')
 
   let keyAnsweredMs = performance.now()
   const isHealthy = async (): Promise<boolean> => {
-    for (const key of open.keys) {
+    for (const key of hsm.keys) {
       keyAnsweredMs = performance.now()
-      if (!(await checkKey(open.hsm, key, catalogue.macFormOf(key), open.publicKeys.get(key)))) return false
+      if (!(await checkKey(hsm.hsm, key, catalogue.macFormOf(key), hsm.publicKeys.get(key)))) return false
     }
     return true
   }
@@ -120,7 +147,7 @@ async function start({ vault, config, bridge, secret }: VaultCommand): Promise<v
   }
   // A turn of the loop for each: where the HSM answers on this thread, one is done, and measured, before the next begins.
   const channel = new Channel(socket, (message, packed) => void setImmediate(handle, message, packed))
-  channel.send({ vault, secret, publicKeys: jwks(open.publicKeys) })
+  channel.send({ vault, secret, publicKeys: jwks(hsm.publicKeys) })
   const reportNow = reportStatus(channel, measured, () => selfTestPassedMs)
   socket.on('end', () => {
     reportNow()
@@ -128,7 +155,7 @@ async function start({ vault, config, bridge, secret }: VaultCommand): Promise<v
   })
   socket.on('close', () => {
     // Nothing is closed under a call on another thread: that would crash it.
-    if (underWay === 0 && checking === undefined) open.close()
+    if (underWay === 0 && checking === undefined) hsm.close()
     exit(0)
   })
 
@@ -137,12 +164,14 @@ async function start({ vault, config, bridge, secret }: VaultCommand): Promise<v
     // A key that is asked for so long hangs, and so does the HSM; many keys of a slow one take longer together.
     else if (performance.now() - keyAnsweredMs > HEALTH_INTERVAL_MS) leave()
   }, HEALTH_INTERVAL_MS)
-  watchAge(config, open)
+  watchAge(config, hsm)
 }
 
-/** Public keys as GET /v1/jwks gives them: the active ones first, then those being retired. */
+/** Public keys as GET /v1/jwks gives them: the active ones first, then those being retired; nobody is to use a pending one yet. */
 function jwks(publicKeys: ReadonlyMap<KeyEntry, PublicKey>): PublicJwk[] {
-  const entries = [...publicKeys].sort(([a], [b]) => Number(a.state === 'retiring') - Number(b.state === 'retiring'))
+  const entries = [...publicKeys]
+    .filter(([{ state }]) => state !== 'pending')
+    .sort(([a], [b]) => Number(a.state === 'retiring') - Number(b.state === 'retiring'))
   return entries.map(([key, publicKey]) => ({
     ...publicKey,
     kid: kidOf(key, publicKey),
@@ -152,13 +181,13 @@ function jwks(publicKeys: ReadonlyMap<KeyEntry, PublicKey>): PublicJwk[] {
 }
 
 /** Asks to be replaced once this process is old, has grown, or has made many session objects (some tokens leak with each). */
-function watchAge(config: VaultConfig, open: OpenHsm): void {
+function watchAge(config: VaultConfig, { hsm }: OpenHsm): void {
   const { ageMs, sessionObjects, rssMiB } = config.hsm.recycle
   const started = performance.now()
   const timer = setInterval(() => {
     const old = performance.now() - started > ageMs
     const grown = process.memoryUsage.rss() > rssMiB * 1024 * 1024
-    if (!old && !grown && open.hsm.sessionObjects < sessionObjects) return
+    if (!old && !grown && hsm.sessionObjects < sessionObjects) return
     clearInterval(timer)
     report({ type: 'tired' })
   }, 1_000)

@@ -1,9 +1,9 @@
 /** A PRW or a MAC by a key's one profile: the message by the profile engine, the MAC by the HSM, the leftmost bytes as output. */
 import { decodeHex, encodeHex } from '../bytes.ts'
-import type { Card, Change, IssuedMac, IssuedPrw } from '../bridge/contract.ts'
+import type { Card, Change, IssuedMac, IssuedPrw, KeyRef } from '../bridge/contract.ts'
 import { ServiceError } from '../errors.ts'
 import type { Hsm } from '../hsm/hsm.ts'
-import { keyRef, type ProfiledKey } from '../hsm/key-catalogue.ts'
+import { keyRef, type KeyCatalogue, type ProfiledKey } from '../hsm/key-catalogue.ts'
 import { encodeMessage, type MessageInputs } from '../pin-change/message.ts'
 import { randomBytesOf, requiredInputs } from '../pin-change/profile.ts'
 import type { ClearPin } from '../pin/pin.ts'
@@ -51,31 +51,66 @@ export async function issueMac(hsm: Hsm, { key, profile }: ProfiledKey, inputs: 
 }
 
 /**
- * The bytes of a PRW or MAC that a request wants verified, looked at before anything is deciphered.
+ * The versions of a key that can have made a PRW or MAC of this length, and its bytes; looked at before anything is deciphered.
  *
- * @throws ERR_REQUEST_INVALID if its length is not the profile's, so that a shortened MAC is not an easier one.
+ * @throws ERR_REQUEST_INVALID if it is as long as the output of no version's profile, so that a shortened MAC is not an easier one.
  */
-export function expectedValue({ profile }: ProfiledKey, hex: string): Buffer {
+export function keysThatFit(
+  keys: readonly ProfiledKey[],
+  hex: string,
+): { readonly keys: readonly ProfiledKey[]; readonly expected: Buffer } {
   const expected = decodeHex(hex)
-  if (expected?.length !== profile.outputBytes) throw new ServiceError('ERR_REQUEST_INVALID')
-  return expected
+  const fitting = keys.filter(({ profile }) => profile.outputBytes === expected?.length)
+  if (expected === undefined || fitting.length === 0) throw new ServiceError('ERR_REQUEST_INVALID')
+  return { keys: fitting, expected }
 }
 
 /**
- * Verifies a PRW or a MAC over the message of `inputs`.
+ * Verifies a PRW or a MAC over the message of `inputs` under each of these keys, until one of them made it. Whatever was made by
+ * none of them has been tried under all, so that a "no" takes one time.
  *
- * @param expected - the value to verify; one of another length than the profile's output never gets to the comparison.
- * @throws ERR_REQUEST_INVALID if its length differs, so that a shortened MAC is not an easier one.
+ * @param expected - the value to verify; one of another length than a profile's output never gets to its comparison.
+ * @returns the key that made it; undefined if none did.
+ * @throws ERR_REQUEST_INVALID if no key's profile can lay out a message of these inputs.
  */
-export async function verifies(
+export async function verifyingKey(
+  hsm: Hsm,
+  keys: readonly ProfiledKey[],
+  inputs: MessageInputs,
+  expected: Buffer,
+): Promise<ProfiledKey | undefined> {
+  let isLaidOut = false
+  for (const profiled of keys) {
+    const verified = await verifies(hsm, profiled, inputs, expected)
+    if (verified) return profiled
+    isLaidOut ||= verified !== undefined
+  }
+  if (!isLaidOut) throw new ServiceError('ERR_REQUEST_INVALID')
+  return undefined
+}
+
+/** Undefined if the profile asks for inputs that are not there, or have another form: another version may have another profile. */
+async function verifies(
   hsm: Hsm,
   { key, profile }: ProfiledKey,
   inputs: MessageInputs,
   expected: Buffer,
-): Promise<boolean> {
-  if (expected.length !== profile.outputBytes) throw new ServiceError('ERR_REQUEST_INVALID')
+): Promise<boolean | undefined> {
+  if (expected.length !== profile.outputBytes) return undefined
   using secrets = new SecretScope()
-  return await hsm.verifyMac(key, profile.algorithm, encodeMessage(profile, inputs, secrets), expected)
+  let message: Buffer
+  try {
+    message = encodeMessage(profile, inputs, secrets)
+  } catch (error) {
+    if (error instanceof ServiceError && error.code === 'ERR_REQUEST_INVALID') return undefined
+    throw error
+  }
+  return await hsm.verifyMac(key, profile.algorithm, message, expected)
+}
+
+/** How answers name these keys. */
+export function refsOf(catalogue: KeyCatalogue, keys: readonly ProfiledKey[]): KeyRef[] {
+  return keys.map(({ key }) => catalogue.refOf(key))
 }
 
 /** The bytes of a member whose hex form the contract has checked; undefined stays undefined. */

@@ -87,7 +87,7 @@ export async function pinBlockBatchRoutes(app: ApiInstance, { ask, guardedBatch 
       async (request, reply) => {
         const body = request.body as BatchBody
         const { from, to, batch } = body
-        const needs = { keys: [from.key, to.key], formats: [from.format, to.format] }
+        const needs = { keys: [from, to], formats: [from.format, to.format] }
         if (from.format === 'SECCOS' || to.format === 'SECCOS') {
           authorise(request, { operation: 'pin-blocks/translate-seccos', ...needs })
         }

@@ -36,7 +36,7 @@ export function pinBlockRoutes(app: ApiInstance, { ask, guarded }: RouteDeps): v
       const seccos = from.format === 'SECCOS' || to.format === 'SECCOS'
       authorise(request, {
         operation: seccos ? 'pin-blocks/translate-seccos' : 'pin-blocks/translate',
-        keys: [from.key, to.key],
+        keys: [from, to],
         formats: [from.format, to.format],
       })
       const attempt = { pan: card.pan, ...from, block: pinBlock }

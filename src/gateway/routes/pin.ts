@@ -2,9 +2,8 @@
 import { Type, type Static } from 'typebox'
 import { Card, REQUESTS, type AnswerOf } from '../../bridge/contract.ts'
 import { ServiceError } from '../../errors.ts'
-import { allow, authorise, type Grant } from '../authorisation.ts'
+import { allow, authorise } from '../authorisation.ts'
 import type { ApiInstance, RouteDeps } from '../api-instance.ts'
-import type { GatewayConfig } from '../../config/schema.ts'
 import { contextOf, type HasRawRequest } from '../request-context.ts'
 import type { CounterClaim } from '../used-counters.ts'
 import { blockFitsFormat, IssuedMacSchema, IssuedPinBlock, IssuedPrwSchema, postResponses } from '../schemas.ts'
@@ -26,38 +25,27 @@ const SetPinAnswer = Type.Object(
 const GetPinRequest = Type.Object({ ...REQUESTS.sealGetPin.properties }, { ...strict, anyOf: blockFitsFormat })
 const GetPinAnswer = Type.Object({ encryptedPinBlock: Type.String({ description: 'JWE, compact form' }) }, strict)
 
-/** The request of pin/set; the names of `type` are the ones that a configured D1 profile accepts. */
-function setPinRequest(types: readonly string[]) {
-  const { encryptedPinBlock, change, to, issue } = REQUESTS.openSetPin.properties
-  return Type.Object(
-    {
-      // An empty enum is no schema: without a D1 profile there is no type to accept.
-      type: types.length > 0 ? Type.Unsafe<string>({ type: 'string', enum: types }) : Type.Unsafe<string>({ not: {} }),
-      encryptedPinBlock,
-      card: Card,
-      change,
-      to,
-      issue,
-    },
-    {
-      ...strict,
-      // Something must come of it: a PIN block, or a PRW alone. A MAC is over the outgoing block, so it needs one.
-      anyOf: [
-        { type: 'object', required: ['to'], properties: { issue: { type: 'object', minProperties: 1 } } },
-        {
-          type: 'object',
-          required: ['issue'],
-          properties: { issue: { type: 'object', required: ['prw'], properties: { mac: { not: {} } } } },
-        },
-      ],
-    },
-  )
-}
+const { type, encryptedPinBlock, change, to, issue } = REQUESTS.openSetPin.properties
+
+/** The request of pin/set; which names `type` may have is looked at in its handler, since a reload may change them. */
+const SetPinRequest = Type.Object(
+  { type, encryptedPinBlock, card: Card, change, to, issue },
+  {
+    ...strict,
+    // Something must come of it: a PIN block, or a PRW alone. A MAC is over the outgoing block, so it needs one.
+    anyOf: [
+      { type: 'object', required: ['to'], properties: { issue: { type: 'object', minProperties: 1 } } },
+      {
+        type: 'object',
+        required: ['issue'],
+        properties: { issue: { type: 'object', required: ['prw'], properties: { mac: { not: {} } } } },
+      },
+    ],
+  },
+)
 
 /** Declares the routes. */
-export function pinRoutes(app: ApiInstance, { config, ask, guarded, counters }: RouteDeps): void {
-  const countsOnce = new Set(config.counterOnceKeys)
-
+export function pinRoutes(app: ApiInstance, { keys, ask, guarded, counters }: RouteDeps): void {
   app.post(
     '/v1/pin/set',
     {
@@ -66,25 +54,28 @@ export function pinRoutes(app: ApiInstance, { config, ask, guarded, counters }: 
         operationId: 'setPin',
         tags: ['PIN'],
         summary: 'Takes the PIN that D1 encrypted; gives it under a zone key, with the PRW and MAC that were asked for',
-        body: setPinRequest(config.setPinTypes),
+        body: SetPinRequest,
         response: postResponses(SetPinAnswer, [409]),
       },
     },
     async (request, reply) => {
       const { body } = request
+      const { jweKeys: known, countOnce, setPinTypes } = keys.now
+      if (!setPinTypes.includes(body.type)) throw new ServiceError('ERR_REQUEST_INVALID')
       const grants = authorise(request, {
         operation: 'pin/set',
-        keys: [body.to?.key, body.issue?.prw, body.issue?.mac],
+        keys: [body.to, body.issue?.prw, body.issue?.mac],
         formats: [body.to?.format],
       })
-      const jweKeys = grantedJweKeys(grants, config.keys)
+      // The JWE names one of them, and only the vault reads which.
+      const jweKeys = known.filter((id) => grants.some((grant) => grant.keys.includes(id)))
       if (jweKeys.length === 0) throw new ServiceError('ERR_KEY_USE_FORBIDDEN')
       const made = ({ pinBlock }: AnswerOf<'openSetPin'>) =>
         body.to && pinBlock !== undefined ? { ...body.to, block: pinBlock } : undefined
       const attempt = { pan: body.card.pan, key: 'jwe', block: body.encryptedPinBlock, setsPin: true, made }
       const call = () => guarded(request, reply, attempt, () => ask(request, 'openSetPin', { ...body, jweKeys }))
       // Only the vault reads which key the JWE names: a counter is used up if it may be one whose profile says so.
-      return jweKeys.some((id) => countsOnce.has(id)) ? counters.once(claimOf(request, body), call) : call()
+      return jweKeys.some((id) => countOnce.has(id)) ? counters.once(claimOf(request, body), call) : call()
     },
   )
 
@@ -102,16 +93,16 @@ export function pinRoutes(app: ApiInstance, { config, ask, guarded, counters }: 
     },
     async (request, reply) => {
       const { body } = request
-      const { key, format } = body.from
-      authorise(request, { operation: 'pin/get', keys: [key], formats: [format], recipient: body.recipient })
-      const attempt = { pan: body.card.pan, key, format, block: body.pinBlock }
+      const { from, recipient } = body
+      authorise(request, { operation: 'pin/get', keys: [from], formats: [from.format], recipient })
+      const attempt = { pan: body.card.pan, ...from, block: body.pinBlock }
       return guarded(request, reply, attempt, () => ask(request, 'sealGetPin', body))
     },
   )
 }
 
 /** What a pin/set claims: the change counter of its card, for itself and its repetitions, and nobody who asks for anything else. */
-function claimOf(request: HasRawRequest, body: Static<ReturnType<typeof setPinRequest>>): CounterClaim | undefined {
+function claimOf(request: HasRawRequest, body: Static<typeof SetPinRequest>): CounterClaim | undefined {
   const { type, encryptedPinBlock, card, change, to, issue } = body
   if (change === undefined) return undefined
   const { pan, panSequenceNumber, expiry } = card
@@ -120,13 +111,8 @@ function claimOf(request: HasRawRequest, body: Static<ReturnType<typeof setPinRe
     request: [
       ...[contextOf(request).client?.id, type, encryptedPinBlock, pan, panSequenceNumber, expiry],
       ...[change.counter, change.transactionId, to?.key, to?.format, issue?.prw, issue?.mac],
+      // Behind the others and only where it is: nodes that do not know it yet tag the same request alike.
+      ...(to?.version === undefined ? [] : [String(to.version)]),
     ],
   }
-}
-
-/** The JWE keys that the covering grants list: the JWE names one, and only the vault reads which. */
-function grantedJweKeys(grants: readonly Grant[], keys: GatewayConfig['keys']): string[] {
-  return keys
-    .filter(({ id, purpose }) => purpose === 'jwe-decrypt' && grants.some((grant) => grant.keys.includes(id)))
-    .map(({ id }) => id)
 }

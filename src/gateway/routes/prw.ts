@@ -1,6 +1,6 @@
 /** PIN reference values: made from a PIN block, and checked against one. */
 import { Type } from 'typebox'
-import { Prw, REQUESTS } from '../../bridge/contract.ts'
+import { Prw, REQUESTS, type Zone } from '../../bridge/contract.ts'
 import { allow, authorise, type Needs } from '../authorisation.ts'
 import type { ApiInstance, RouteDeps } from '../api-instance.ts'
 import { blockFitsFormat, postResponses, prwMembers, Verified } from '../schemas.ts'
@@ -13,14 +13,14 @@ const GenerateAnswer = Type.Object({ prw: Prw, ...prwMembers }, strict)
 
 interface PrwBody {
   readonly pinBlock: string
-  readonly from: { readonly key: string; readonly format: string }
+  readonly from: Zone
   readonly card: { readonly pan: string }
   readonly key: string
 }
 
 const needs = (operation: Needs['operation'], { from, key }: PrwBody): Needs => ({
   operation,
-  keys: [from.key, key],
+  keys: [from, key],
   formats: [from.format],
 })
 const attempt = ({ card, from, pinBlock }: PrwBody) => ({ pan: card.pan, ...from, block: pinBlock })

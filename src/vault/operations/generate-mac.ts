@@ -9,7 +9,7 @@ export async function generateMac(
   { hsm, catalogue }: VaultContext,
   request: RequestOf<'generateMac'>,
 ): Promise<AnswerOf<'generateMac'>> {
-  const macKey = catalogue.profiledKey(request.key, 'pin-mac', 'generate')
+  const macKey = catalogue.generatingKey(request.key, 'pin-mac')
   const { value, ...issued } = await issueMac(hsm, macKey, macInputs(request))
   return { mac: value, ...issued }
 }

@@ -10,10 +10,12 @@ export async function generatePrw(
   context: VaultContext,
   request: RequestOf<'generatePrw'>,
 ): Promise<AnswerOf<'generatePrw'>> {
-  const prwKey = context.catalogue.profiledKey(request.key, 'prw', 'generate')
+  const { catalogue } = context
+  const prwKey = catalogue.generatingKey(request.key, 'prw')
+  const zoneKey = catalogue.zoneKey(request.from, 'in')
   using secrets = new SecretScope()
-  const clearPin = await readPin(context, request, secrets)
+  const clearPin = await readPin(context, zoneKey, request, secrets)
   const inputs = requestInputs(request.card, request.change)
   const { value, ...issued } = await issuePrw(context.hsm, prwKey, clearPin, inputs)
-  return { prw: value, ...issued }
+  return { prw: value, ...issued, usedKeys: [catalogue.refOf(zoneKey)] }
 }

@@ -9,7 +9,8 @@ import type { AnswerOf, RequestOf, Zone } from '../../bridge/contract.ts'
 import { encodeHex } from '../../bytes.ts'
 import type { D1Profile, KeyEntry } from '../../config/schema.ts'
 import { ServiceError } from '../../errors.ts'
-import { keyRef, type ProfiledKey } from '../../hsm/key-catalogue.ts'
+import type { Hsm } from '../../hsm/hsm.ts'
+import type { ProfiledKey } from '../../hsm/key-catalogue.ts'
 import { translationVerdict } from '../../pin/translation-policy.ts'
 import type { Pan } from '../../pan.ts'
 import type { ClearPin } from '../../pin/pin.ts'
@@ -18,7 +19,7 @@ import { decipherPin, decodePin, encipherPin, encodePin, layoutOf, panOf } from 
 import type { VaultContext } from '../context.ts'
 import { addressJwe, openJwe } from '../open-jwe.ts'
 import type { PinBlockZone } from '../pin-block-cipher.ts'
-import { issueMac, issuePrw, requestInputs, verifies } from '../profiled-mac.ts'
+import { issueMac, issuePrw, requestInputs, verifyingKey } from '../profiled-mac.ts'
 import { readSetPinPayload, type SetPinPayload } from '../set-pin-payload.ts'
 
 type Request = RequestOf<'openSetPin'>
@@ -42,7 +43,7 @@ export async function openSetPin(context: VaultContext, request: Request): Promi
     request.change,
     secrets,
   )
-  const clearPin =
+  const { clearPin, usedKeys } =
     source.type === '3DES_SECCOS'
       ? await verifySeccos(context, source, payload, request, pan, secrets)
       : await readIso0(context, source, payload, pan, secrets)
@@ -51,30 +52,30 @@ export async function openSetPin(context: VaultContext, request: Request): Promi
   return {
     ...(await release(context, target, clearPin, request, pan, secrets)),
     ...(source.type === '3DES_SECCOS' && { verified: { prw: true, mac: true } }),
-    usedKeys: [addressed.key, ...keysOf(source)].map(keyRef),
+    usedKeys: [addressed.key, ...usedKeys].map((key) => context.catalogue.refOf(key)),
   }
 }
 
-/** What the PIN comes from, with the keys that its D1 profile names. */
+/** What the PIN comes from, with the keys that its D1 profile names: D1 does not say by which version of them. */
 type Source =
-  | { readonly type: 'ISO0'; readonly innerKey: KeyEntry | undefined }
+  | { readonly type: 'ISO0'; readonly innerKeys: readonly KeyEntry[] | undefined }
   | {
       readonly type: '3DES_SECCOS'
-      readonly pinKey: KeyEntry
-      readonly prwKey: ProfiledKey
-      readonly macKey: ProfiledKey
+      readonly pinKeys: readonly KeyEntry[]
+      readonly prwKeys: readonly ProfiledKey[]
+      readonly macKeys: readonly ProfiledKey[]
     }
 
-function keysOf(source: Source): KeyEntry[] {
-  if (source.type === 'ISO0') return source.innerKey ? [source.innerKey] : []
-  return [source.pinKey, source.prwKey.key, source.macKey.key]
+/** The PIN that came, and the versions that it came under. */
+interface Proved {
+  readonly clearPin: ClearPin
+  readonly usedKeys: readonly KeyEntry[]
 }
 
 function sourceOf({ catalogue }: VaultContext, request: Request, profile: D1Profile): Source {
   if (request.type === profile.types.ISO0) {
     const { innerKey } = profile
-    if (innerKey === undefined) return { type: 'ISO0', innerKey }
-    return { type: 'ISO0', innerKey: catalogue.zoneKey({ key: innerKey, format: 'ISO-0' }, 'in') }
+    return { type: 'ISO0', innerKeys: innerKey === undefined ? undefined : catalogue.zoneKeys(innerKey, 'ISO-0') }
   }
   if (request.type !== profile.types['3DES_SECCOS'] || profile.seccos === undefined) {
     throw new ServiceError('ERR_KEY_USE_FORBIDDEN')
@@ -83,9 +84,9 @@ function sourceOf({ catalogue }: VaultContext, request: Request, profile: D1Prof
   const { pinKey, prwKey, macKey } = profile.seccos
   return {
     type: '3DES_SECCOS',
-    pinKey: catalogue.zoneKey({ key: pinKey, format: 'SECCOS' }, 'in'),
-    prwKey: catalogue.profiledKey(prwKey, 'prw', 'verify'),
-    macKey: catalogue.profiledKey(macKey, 'pin-mac', 'verify'),
+    pinKeys: catalogue.zoneKeys(pinKey, 'SECCOS'),
+    prwKeys: catalogue.verifyingKeys(prwKey, 'prw'),
+    macKeys: catalogue.verifyingKeys(macKey, 'pin-mac'),
   }
 }
 
@@ -108,45 +109,72 @@ function targetOf({ catalogue }: VaultContext, { to, issue }: Request, type: Sou
   }
   return {
     ...(to && { zone: { key: catalogue.zoneKey(to, 'out'), layout: layoutOf(to.format), format: to.format } }),
-    ...(issue?.prw !== undefined && { prwKey: catalogue.profiledKey(issue.prw, 'prw', 'generate') }),
-    ...(issue?.mac !== undefined && { macKey: catalogue.profiledKey(issue.mac, 'pin-mac', 'generate') }),
+    ...(issue?.prw !== undefined && { prwKey: catalogue.generatingKey(issue.prw, 'prw') }),
+    ...(issue?.mac !== undefined && { macKey: catalogue.generatingKey(issue.mac, 'pin-mac') }),
   }
 }
 
+/** Under another version than its own, a block does not show its PAN: one of ten million would. */
 async function readIso0(
   { hsm }: VaultContext,
-  { innerKey }: Extract<Source, { type: 'ISO0' }>,
+  { innerKeys }: Extract<Source, { type: 'ISO0' }>,
   { pinBlock }: SetPinPayload,
   pan: Pan,
   secrets: SecretScope,
-): Promise<ClearPin> {
+): Promise<Proved> {
   const layout = layoutOf('ISO-0')
-  if (innerKey === undefined) return decodePin(pinBlock, layout, pan, secrets)
-  return await decipherPin(hsm, { pinBlockUnderZpk: pinBlock, key: innerKey, layout, pan }, secrets)
+  if (innerKeys === undefined) return { clearPin: decodePin(pinBlock, layout, pan, secrets), usedKeys: [] }
+  for (const key of innerKeys) {
+    const clearPin = await findPin(hsm, { pinBlockUnderZpk: pinBlock, key, layout, pan }, secrets)
+    if (clearPin) return { clearPin, usedKeys: [key] }
+  }
+  throw new ServiceError('ERR_PIN_BLOCK_INVALID')
 }
 
-/** The order is the protection: the MAC over the enciphered block, then the block, then the PRW over the PIN in it. */
+/**
+ * The order is the protection: the MAC over the enciphered block, then the block, then the PRW over the PIN in it. The PRW also
+ * proves under which version of its key the block is, which shows no PAN.
+ */
 async function verifySeccos(
   { hsm }: VaultContext,
-  { pinKey, prwKey, macKey }: Extract<Source, { type: '3DES_SECCOS' }>,
+  { pinKeys, prwKeys, macKeys }: Extract<Source, { type: '3DES_SECCOS' }>,
   { pinBlock, prw, mac }: SetPinPayload,
   request: Request,
   pan: Pan,
   secrets: SecretScope,
-): Promise<ClearPin> {
+): Promise<Proved> {
   if (prw === undefined || mac === undefined) throw new ServiceError('ERR_INTERNAL')
   const inputs = { ...requestInputs(request.card, request.change), encipheredPinBlock: pinBlock, prw }
-  if (!(await verifies(hsm, macKey, inputs, mac))) throw new ServiceError('ERR_PIN_CHANGE_NOT_VERIFIED')
-  const input = { pinBlockUnderZpk: pinBlock, key: pinKey, layout: layoutOf('SECCOS'), pan }
-  const clearPin = await decipherPin(hsm, input, secrets)
-  if (!(await verifies(hsm, prwKey, { ...inputs, ...clearPin }, prw))) {
-    throw new ServiceError('ERR_PIN_CHANGE_NOT_VERIFIED')
+  const macKey = await verifyingKey(hsm, macKeys, inputs, mac)
+  if (macKey === undefined) throw new ServiceError('ERR_PIN_CHANGE_NOT_VERIFIED')
+  let isPinBlock = false
+  for (const key of pinKeys) {
+    const input = { pinBlockUnderZpk: pinBlock, key, layout: layoutOf('SECCOS'), pan }
+    const clearPin = await findPin(hsm, input, secrets)
+    if (clearPin === undefined) continue
+    isPinBlock = true
+    const prwKey = await verifyingKey(hsm, prwKeys, { ...inputs, ...clearPin }, prw)
+    if (prwKey) return { clearPin, usedKeys: [key, prwKey.key, macKey.key] }
   }
-  return clearPin
+  throw new ServiceError(isPinBlock ? 'ERR_PIN_CHANGE_NOT_VERIFIED' : 'ERR_PIN_BLOCK_INVALID')
+}
+
+/** Deciphers and decodes a PIN block under one of the versions that it may be under; undefined if what comes out is none. */
+async function findPin(
+  hsm: Hsm,
+  input: Parameters<typeof decipherPin>[1],
+  secrets: SecretScope,
+): Promise<ClearPin | undefined> {
+  try {
+    return await decipherPin(hsm, input, secrets)
+  } catch (error) {
+    if (error instanceof ServiceError && error.code === 'ERR_PIN_BLOCK_INVALID') return undefined
+    throw error
+  }
 }
 
 async function release(
-  { hsm }: VaultContext,
+  { hsm, catalogue }: VaultContext,
   { zone, prwKey, macKey }: Target,
   clearPin: ClearPin,
   request: Request,
@@ -164,7 +192,7 @@ async function release(
   }
   const mac = macKey && (await issueMac(hsm, macKey, macInputs))
   return {
-    ...(zone && outgoing && { pinBlock: encodeHex(outgoing), format: zone.format, key: keyRef(zone.key) }),
+    ...(zone && outgoing && { pinBlock: encodeHex(outgoing), format: zone.format, key: catalogue.refOf(zone.key) }),
     ...(prw && { prw }),
     ...(mac && { mac }),
   }

@@ -3,7 +3,6 @@ import type { AnswerOf, RequestOf } from '../../bridge/contract.ts'
 import { encodeHexBytes } from '../../bytes.ts'
 import type { D1Profile } from '../../config/schema.ts'
 import { ServiceError } from '../../errors.ts'
-import { keyRef } from '../../hsm/key-catalogue.ts'
 import { sealEcdhEs, sealRsaOaep256 } from '../../jwe/seal.ts'
 import { translationVerdict } from '../../pin/translation-policy.ts'
 import { SecretScope } from '../../secret.ts'
@@ -22,11 +21,12 @@ export async function sealGetPin(
   if (translationVerdict(request.from.format, 'ISO-0') !== 'permitted') {
     throw new ServiceError('ERR_TRANSLATION_FORBIDDEN')
   }
+  const zoneKey = catalogue.zoneKey(request.from, 'in')
   const { innerKey } = recipient.profile
   const outgoingKey = innerKey === undefined ? undefined : catalogue.zoneKey({ key: innerKey, format: 'ISO-0' }, 'out')
 
   using secrets = new SecretScope()
-  const clearPin = await readPin(context, request, secrets)
+  const clearPin = await readPin(context, zoneKey, request, secrets)
   const clearBlock = await encodePin(hsm, clearPin, layoutOf('ISO-0'), panOf(request.card.pan), secrets)
   const pinBlock = outgoingKey === undefined ? clearBlock : await hsm.encipherBlocks(outgoingKey, clearBlock)
   const payload = encodePayload(pinBlock, recipient.profile, secrets)
@@ -35,7 +35,7 @@ export async function sealGetPin(
       recipient.alg === 'ECDH-ES'
         ? sealEcdhEs({ recipient, payload }, secrets)
         : sealRsaOaep256({ recipient, payload }, secrets),
-    ...(outgoingKey && { usedKeys: [keyRef(outgoingKey)] }),
+    usedKeys: [zoneKey, ...(outgoingKey ? [outgoingKey] : [])].map((key) => catalogue.refOf(key)),
   }
 }
 

@@ -2,7 +2,7 @@
 import type { AnswerOf, RequestOf, RowPrw } from '../../bridge/contract.ts'
 import { ServiceError } from '../../errors.ts'
 import type { Hsm } from '../../hsm/hsm.ts'
-import { keyRef, type ProfiledKey } from '../../hsm/key-catalogue.ts'
+import type { ProfiledKey } from '../../hsm/key-catalogue.ts'
 import { PAN_BYTES, panDigits, panText, type Pan } from '../../pan.ts'
 import { MAX_PIN_DIGITS, type ClearPin } from '../../pin/pin.ts'
 import type { PinBlockFormat } from '../../pin/pin-block.ts'
@@ -26,7 +26,7 @@ export async function translatePinBlocks(
   request: Request,
 ): Promise<AnswerOf<'translatePinBlocks'>> {
   const { from, to, prwKey } = keysOf(context, request)
-  const { hsm } = context
+  const { hsm, catalogue } = context
   const { items, packed } = request
   if (packed.length !== items * (PAN_BYTES + from.layout.blockBytes)) throw new ServiceError('ERR_REQUEST_INVALID')
   const pans = packed.subarray(0, items * PAN_BYTES)
@@ -42,7 +42,13 @@ export async function translatePinBlocks(
   const outgoing = secrets.take(items * to.layout.blockBytes)
   const rejected = reencode(from.layout, to.layout, { clear, pans, fills }, outgoing, secrets)
   const prws = prwKey && (await rowPrws(context, prwKey, from.layout, { clear, pans }, request, secrets))
-  const answer = { format: request.to.format, key: keyRef(to.key), rejected, ...(prws && { prws }) }
+  const answer = {
+    format: request.to.format,
+    key: catalogue.refOf(to.key),
+    rejected,
+    ...(prws && { prws }),
+    usedKeys: [catalogue.refOf(from.key)],
+  }
   const valid = items - rejected.length
   if (request.checkOnly || valid === 0) return { ...answer, packed: Buffer.alloc(items * to.layout.blockBytes) }
   const enciphered = await encipherPinBlocks(
@@ -112,7 +118,7 @@ function keysOf({ catalogue, seccosTranslation }: VaultContext, { from, to, item
   const keys = {
     from: { key: catalogue.zoneKey(from, 'in'), layout: layoutOf(from.format) },
     to: { key: catalogue.zoneKey(to, 'out'), layout: layoutOf(to.format) },
-    prwKey: prw && catalogue.profiledKey(prw.key, 'prw', 'generate'),
+    prwKey: prw && catalogue.generatingKey(prw.key, 'prw'),
   }
   if (prw && prw.cards.length !== items) throw new ServiceError('ERR_REQUEST_INVALID')
   return keys

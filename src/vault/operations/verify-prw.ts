@@ -3,21 +3,29 @@ import type { AnswerOf, RequestOf } from '../../bridge/contract.ts'
 import { SecretScope } from '../../secret.ts'
 import { readPin } from '../clear-pin.ts'
 import type { VaultContext } from '../context.ts'
-import { expectedValue, hexBytes, requestInputs, verifies } from '../profiled-mac.ts'
+import { hexBytes, keysThatFit, refsOf, requestInputs, verifyingKey } from '../profiled-mac.ts'
 
-/** Deciphers the PIN block, computes the PRW anew and compares; a mismatch is a result and not an error. */
+/**
+ * Deciphers the PIN block, computes the PRW anew under each version of the key, and compares; that none matches is a result and not
+ * an error.
+ */
 export async function verifyPrw(
   context: VaultContext,
   request: RequestOf<'verifyPrw'>,
 ): Promise<AnswerOf<'verifyPrw'>> {
-  const prwKey = context.catalogue.profiledKey(request.key, 'prw', 'verify')
-  const expected = expectedValue(prwKey, request.prw)
+  const { hsm, catalogue } = context
+  const { keys, expected } = keysThatFit(catalogue.verifyingKeys(request.key, 'prw'), request.prw)
+  const zoneKey = catalogue.zoneKey(request.from, 'in')
   using secrets = new SecretScope()
-  const clearPin = await readPin(context, request, secrets)
+  const clearPin = await readPin(context, zoneKey, request, secrets)
   const inputs = {
     ...requestInputs(request.card, request.change),
     ...clearPin,
     randomNumber: hexBytes(request.randomNumber),
   }
-  return { verified: await verifies(context.hsm, prwKey, inputs, expected) }
+  const prwKey = await verifyingKey(hsm, keys, inputs, expected)
+  return {
+    verified: prwKey !== undefined,
+    usedKeys: [catalogue.refOf(zoneKey), ...refsOf(catalogue, prwKey ? [prwKey] : keys)],
+  }
 }

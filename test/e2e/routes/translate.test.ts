@@ -206,7 +206,7 @@ describe('pin-blocks/translate', () => {
     ['a format that does not exist', { to: { key: 'zpk-out', format: 'ISO-2' } }],
     ['a format in another case', { to: { key: 'zpk-out', format: 'iso-0' } }],
     ['an unknown member', { force: true }],
-    ['an unknown member of a zone', { to: { key: 'zpk-out', format: 'ISO-0', version: 1 } }],
+    ['an unknown member of a zone', { to: { key: 'zpk-out', format: 'ISO-0', kcv: 'C072C3' } }],
     ['no target', { to: undefined }],
   ])('refuses %s with 400 ERR_REQUEST_INVALID', async (_what, more) => {
     const pan = newPan()

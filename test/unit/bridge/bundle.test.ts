@@ -18,7 +18,8 @@ function callOf(body: RequestOf<Operation>, operation: Operation = 'translatePin
   promise.catch(() => {})
   const times = { queuedMs: 0, waitingSinceMs: 0, deadline: undefined }
   const items = itemsOf({ operation, body })
-  const call: Call = { operation, body, resolve, reject, items, given: 0, queue: undefined, ...times }
+  const again = () => resolve('again')
+  const call: Call = { operation, body, resolve, reject, again, items, given: 0, queue: undefined, ...times }
   return { call, promise }
 }
 
@@ -73,6 +74,18 @@ describe('a lane', () => {
       ...[short, long, ...kinds.map((kind) => translation(1, kind))].map((body) => laneOfBody(body)?.name),
     ]
     expect(new Set(lanes).size).toBe(lanes.length)
+  })
+
+  it('differs by the version of either key, and by whether one is named', () => {
+    const { from, to } = pair('zpk', 'zpk')
+    const names = [
+      { from, to },
+      { from: { ...from, version: 1 }, to },
+      { from: { ...from, version: 2 }, to },
+      { from, to: { ...to, version: 1 } },
+      { from: { ...from, version: 1 }, to: { ...to, version: 1 } },
+    ].map((zones) => laneOfBody(translation(1, zones))?.name)
+    expect(new Set(names).size).toBe(names.length)
   })
 
   it('has its own for a translation with a PRW and for a check alone, in which none shares a message', () => {

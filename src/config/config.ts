@@ -1,4 +1,5 @@
 /** Reads the configuration: one YAML file, every problem of it told at once, and what each process is given of it. */
+import { hash } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import {
@@ -11,7 +12,7 @@ import {
 } from './files.ts'
 import { checkForm } from './form.ts'
 import { listTokens } from './one-token.ts'
-import { ConfigError, Problems } from './problems.ts'
+import { ConfigError, Problems, type Place } from './problems.ts'
 import { checkRules } from './rules.ts'
 import {
   servesRequests,
@@ -53,7 +54,58 @@ export type ConfigUse = 'service' | 'keys'
  * @throws ConfigError with all problems, which hold no value of the file.
  */
 export function loadConfig(path: string, overrides: ConfigOverrides = {}, use: ConfigUse = 'service'): Config {
-  const yaml = parseYaml(readText(path))
+  const { config, problems } = readConfig(path, overrides, use)
+  problems.throwIfAny()
+  return freezeDeep(config)
+}
+
+/** A configuration with everything that is wrong with it, for whoever examines what can be relied on of it. */
+export interface ExaminedConfig {
+  readonly config: Config
+  readonly problems: readonly string[]
+  /** The tokens, as far as they are listed, and the place of each. */
+  readonly tokens: readonly { readonly token: TokenConfig; readonly place: Place }[]
+  /** Whether nothing is wrong with a place, below it and above it. */
+  readonly isSound: (place: Place) => boolean
+  /** Whether a place is there in the form of the schema, though a rule may be broken. */
+  readonly isWellFormed: (place: Place) => boolean
+}
+
+/**
+ * Reads a configuration that may have problems.
+ *
+ * @throws ConfigError if it cannot be read at all.
+ */
+export function examineConfig(path: string): ExaminedConfig {
+  const { config, problems } = readConfig(path, {}, 'service')
+  const hsm: unknown = config.hsm
+  const tokens: unknown = isRecord(hsm) ? hsm['tokens'] : undefined
+  const list = (Array.isArray(tokens) ? tokens : []).map((token: unknown, i) => ({
+    token,
+    place: ['hsm', 'tokens', i],
+  }))
+  return {
+    config: freezeDeep(config),
+    problems: problems.texts(),
+    tokens: list.filter(({ token }) => isRecord(token)) as ExaminedConfig['tokens'],
+    isSound: (place) => problems.isSound(place),
+    isWellFormed: (place) => problems.isWellFormed(place),
+  }
+}
+
+/** Checks a text that is to become the configuration file of this path, as it is loaded for work on keys; throws as `loadConfig` does. */
+export function checkConfigText(path: string, text: string): void {
+  configIn(path, text, {}, 'keys').problems.throwIfAny()
+}
+
+function readConfig(path: string, overrides: ConfigOverrides, use: ConfigUse) {
+  const bytes = readBytes(path)
+  const { config, problems } = configIn(path, textOf(path, bytes), overrides, use)
+  return { config: { ...config, sha256: hash('sha256', bytes) }, problems }
+}
+
+function configIn(path: string, text: string, overrides: ConfigOverrides, use: ConfigUse) {
+  const yaml = parseYaml(text)
   const { data } = yaml
   const shown = isRecord(data) ? listTokens(data) : undefined
   const problems = new Problems(path, yaml.lineOf, shown)
@@ -73,17 +125,14 @@ export function loadConfig(path: string, overrides: ConfigOverrides = {}, use: C
   if (sound.has('listeners')) resolveListenerPaths(config.listeners, directory)
   if (sound.has('limits')) resolveLimitPaths(config.limits, directory)
   if (sound.has('audit') && config.audit) config.audit.directory = resolve(directory, config.audit.directory)
-  if (use === 'keys') {
-    problems.throwIfAny()
-    return freezeDeep({ ...config, tokenKeys: [] })
-  }
+  if (sound.has('authentication')) resolveBearerPath(config.authentication, directory)
+  if (use === 'keys') return { config: { ...config, tokenKeys: [] }, problems }
   const gatewayUid = users?.gateway.uid
   if (sound.has('listeners')) checkListenerFiles(config.listeners, problems.add, new Date(), gatewayUid)
   if (sound.has('limits')) checkLimitFiles(config.limits, problems.add, gatewayUid)
   if (sound.has('audit') && config.audit) checkAuditDirectory(config.audit, problems.add, gatewayUid)
-  const tokenKeys = sound.has('authentication') ? tokenKeysOf(config.authentication, directory, problems) : []
-  problems.throwIfAny()
-  return freezeDeep({ ...config, tokenKeys })
+  const tokenKeys = sound.has('authentication') ? tokenKeysOf(config.authentication, problems) : []
+  return { config: { ...config, tokenKeys }, problems }
 }
 
 /** What the gateway is given: no HSM member, and of the keys only what GET /v1/keys may show. */
@@ -98,7 +147,7 @@ export function gatewayConfig(config: Config): GatewayConfig {
     limits,
     ...(audit && { audit }),
     logLevel,
-    keys: config.keys.map(shownOfKey),
+    keys: config.keys.filter(servesRequests).map(shownOfKey),
     setPinTypes: [...new Set([...iso0, ...seccos])],
     counterOnceKeys: counterOnceKeys(config),
     authentication: authenticationOf(config),
@@ -175,13 +224,17 @@ function shownOfKey({ id, version, purpose, direction, use, algorithm, kcv, prof
   }
 }
 
-/** Reads the file as UTF-8. */
-function readText(path: string): string {
+function readBytes(path: string): Buffer {
   const unfit = fileProblem(path) ?? writableProblem(path)
   if (unfit) throw new ConfigError([`${path}: ${unfit}`])
   if (statSync(path).size > MOST_BYTES) throw new ConfigError([`${path}: is larger than ${MOST_BYTES} bytes`])
+  return readFileSync(path)
+}
+
+/** The file's bytes as UTF-8. */
+function textOf(path: string, bytes: Buffer): string {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path))
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch {
     throw new ConfigError([`${path}: is not UTF-8 text`])
   }
@@ -213,10 +266,13 @@ function resolveLimitPaths({ store }: Config['limits'], directory: string): void
   if (store?.caFile !== undefined) store.caFile = resolve(directory, store.caFile)
 }
 
-/** Resolves the path of the keys that tokens are verified with, and reads them. */
-function tokenKeysOf({ bearer }: Config['authentication'], directory: string, problems: Problems): TokenKey[] {
+function resolveBearerPath({ bearer }: Config['authentication'], directory: string): void {
+  if (bearer) bearer.jwks = resolve(directory, bearer.jwks)
+}
+
+/** Reads the keys that tokens are verified with. */
+function tokenKeysOf({ bearer }: Config['authentication'], problems: Problems): TokenKey[] {
   if (bearer === undefined) return []
-  bearer.jwks = resolve(directory, bearer.jwks)
   const keys = readTokenKeys(bearer.jwks)
   if (typeof keys !== 'string') return keys
   problems.add(['authentication', 'bearer', 'jwks'], keys)

@@ -126,7 +126,7 @@ function tryStat(path: string): Stats | string {
 }
 
 /** All certificates of a PEM file, in their order, or why there are none. */
-function readCertificates(path: string): X509Certificate[] | string {
+export function readCertificates(path: string): X509Certificate[] | string {
   const problem = fileProblem(path)
   if (problem) return problem
   try {

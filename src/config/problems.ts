@@ -20,6 +20,14 @@ export class ConfigError extends Error {
   }
 }
 
+/** The configuration file was left as it was: a sentence that says why, and what to write into it by hand. */
+export class ConfigEditError extends Error {
+  constructor(sentence: string) {
+    super(sentence)
+    this.name = 'ConfigEditError'
+  }
+}
+
 /** The problems of one file, in the order of its lines. */
 export class Problems {
   readonly #file: string
@@ -27,6 +35,7 @@ export class Problems {
   readonly #shown: (place: Place) => Place
   readonly #found: { readonly line: number | undefined; readonly text: string }[] = []
   readonly #malformed = new Set<string>()
+  readonly #places: Place[] = []
 
   /** @param shown - turns a place of the data into the place that whoever wrote the file knows. */
   constructor(file: string, lineOf: LineOf, shown: (place: Place) => Place = (place) => place) {
@@ -53,6 +62,7 @@ export class Problems {
   }
 
   #addShown(place: Place, sentence: string): void {
+    this.#places.push(place)
     const shown = this.#shown(place)
     this.addAt(this.#lineOf(shown), shown, sentence)
   }
@@ -64,11 +74,19 @@ export class Problems {
     return ![...this.#malformed].some((malformed) => malformed === self || malformed.startsWith(below))
   }
 
+  /** Whether no problem was reported of a place, below it or above it. */
+  isSound(place: Place): boolean {
+    return !this.#places.some((other) => other.every((part, i) => i >= place.length || part === place[i]))
+  }
+
+  /** All problems in the order of the lines. */
+  texts(): string[] {
+    return this.#found.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0)).map(({ text }) => text)
+  }
+
   /** @throws ConfigError with all problems, if there is any. */
   throwIfAny(): void {
-    if (this.#found.length === 0) return
-    const inOrder = this.#found.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0))
-    throw new ConfigError(inOrder.map(({ text }) => text))
+    if (this.#found.length > 0) throw new ConfigError(this.texts())
   }
 }
 

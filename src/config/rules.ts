@@ -4,10 +4,10 @@ import { checkD1Profiles } from './d1-rules.ts'
 import type { Section } from './form.ts'
 import { checkKeys } from './key-rules.ts'
 import { checkLimits } from './limit-rules.ts'
-import type { Problems, Report } from './problems.ts'
+import { Problems, type Report } from './problems.ts'
 import { checkProfiles } from './profile-rules.ts'
 import { checkRecipients } from './recipient-rules.ts'
-import type { Config } from './schema.ts'
+import { ConfigFile, type Config } from './schema.ts'
 
 /**
  * Reports every rule that is broken.
@@ -29,6 +29,13 @@ export function checkRules(config: Config, sound: ReadonlySet<Section>, problems
   if (areSound('listeners')) checkListeners(config, report)
   if (areSound('limits', 'keys')) checkLimits(config, report)
   if (areSound('audit', 'keys')) checkAudit(config, report)
+}
+
+/** What rules a configuration breaks whose members have their form, each problem with its place. */
+export function ruleProblems(config: Config): string[] {
+  const problems = new Problems('', () => undefined)
+  checkRules(config, new Set(Object.keys(ConfigFile.properties) as Section[]), problems)
+  return problems.texts()
 }
 
 /** What nobody records, nobody can show. */

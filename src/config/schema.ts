@@ -376,6 +376,8 @@ export const ConfigFile = Type.Object(
 export type Config = Static<typeof ConfigFile> & {
   /** What stands in the file of `authentication.bearer.jwks`; empty without it. */
   readonly tokenKeys: readonly TokenKey[]
+  /** SHA-256 of the file, hex: by it whoever wrote the file knows whether it is in use. */
+  readonly sha256: string
 }
 /** A public key that callers' tokens are verified with: the members of RFC 7517 and RFC 7518 that are no secret. */
 export interface TokenKey {

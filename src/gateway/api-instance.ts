@@ -4,10 +4,10 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Server } from 'node:https'
 import type { PublicJwk } from '../bridge/contract.ts'
-import type { GatewayConfig } from '../config/schema.ts'
 import type { Ask } from './audited.ts'
 import type { GuardedBatch } from './batch/guarded-batch.ts'
 import type { GuardedCall } from './guarded-call.ts'
+import type { LiveKeys } from './live-keys.ts'
 import type { UsedCounters } from './used-counters.ts'
 
 /** The API's Fastify instance. */
@@ -21,7 +21,7 @@ export type ApiInstance = FastifyInstance<
 
 /** What routes need. */
 export interface RouteDeps {
-  readonly config: GatewayConfig
+  readonly keys: LiveKeys
   readonly ask: Ask
   readonly guarded: GuardedCall
   readonly guardedBatch: GuardedBatch

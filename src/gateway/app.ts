@@ -18,6 +18,7 @@ import { createGuardedBatch } from './batch/guarded-batch.ts'
 import { createGuardedCall } from './guarded-call.ts'
 import { createHashSource } from './hash-source.ts'
 import type { LimitStore } from './limit-store.ts'
+import type { LiveKeys } from './live-keys.ts'
 import { createLimits } from './limits.ts'
 import type { Metrics } from './metrics.ts'
 import { openApiOptions } from './openapi.ts'
@@ -39,6 +40,7 @@ export interface ApiDeps {
   readonly log: Logger
   readonly metrics: Metrics
   readonly open: OpenRequests
+  readonly keys: LiveKeys
   readonly publicKeys: () => readonly PublicJwk[]
   /** Where nodes share their limits, if they do. */
   readonly limitStore?: LimitStore | undefined
@@ -50,9 +52,9 @@ export interface ApiDeps {
 
 /** Builds the mTLS instance that clients call. */
 export async function buildApi(deps: ApiDeps): Promise<ApiInstance> {
-  const { config, bridge, log, metrics, open, publicKeys, authentication } = deps
+  const { config, bridge, log, metrics, open, keys, publicKeys, authentication } = deps
   const methods = new Map<string, string[]>()
-  const record = createRecorder({ log, metrics, keys: config.keys })
+  const record = createRecorder({ log, metrics, keys })
   const enter = createEntry({ authentication, record, open, methods })
 
   const app: ApiInstance = fastify({
@@ -78,8 +80,8 @@ export async function buildApi(deps: ApiDeps): Promise<ApiInstance> {
     throw new ServiceError('ERR_NOT_FOUND')
   })
   app.addHook('onRequest', async (request, reply) => enter(request, reply))
-  const hash = createHashSource(bridge, config.keys)
-  const { ask, recordOutcome } = createAudited({ bridge, trail: deps.trail, keys: config.keys, hash })
+  const hash = createHashSource(bridge, keys)
+  const { ask, recordOutcome } = createAudited({ bridge, trail: deps.trail, keys, hash })
   app.addHook('onSend', releaseOnce(recordOutcome))
   app.addHook('onSend', plainJsonType)
   app.addHook('onSend', closeWhileClosing(app))
@@ -92,7 +94,7 @@ export async function buildApi(deps: ApiDeps): Promise<ApiInstance> {
   const guards = { limits: guesses, log, metrics }
   const guarded = createGuardedCall(guards)
   const guardedBatch = createGuardedBatch(guards)
-  const routes = { config, ask, guarded, guardedBatch, counters, publicKeys }
+  const routes = { keys, ask, guarded, guardedBatch, counters, publicKeys }
   pinRoutes(app, routes)
   pinBlockRoutes(app, routes)
   await pinBlockBatchRoutes(app, routes)

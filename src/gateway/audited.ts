@@ -6,9 +6,10 @@ import type { AuditTrail } from '../audit/trail.ts'
 import type { RequestMembers } from '../audit/record.ts'
 import { UnwritableError } from '../audit/writer.ts'
 import type { AnswerOf, Bridge, KeyRef, Operation, RequestOf } from '../bridge/contract.ts'
-import type { GatewayConfig, GrantableOperation } from '../config/schema.ts'
+import type { GrantableOperation } from '../config/schema.ts'
 import { ServiceError, type ErrorCode } from '../errors.ts'
 import type { HashSource } from './hash-source.ts'
+import type { LiveKeys } from './live-keys.ts'
 import { contextOf, findContext, type HasRawRequest, type RequestContext } from './request-context.ts'
 
 /** Asks a vault on behalf of a request. */
@@ -38,12 +39,10 @@ const RECORDED_REFUSALS: ReadonlySet<ErrorCode> = new Set([
 export function createAudited(deps: {
   readonly bridge: Bridge
   readonly trail: AuditTrail | undefined
-  readonly keys: GatewayConfig['keys']
+  readonly keys: LiveKeys
   readonly hash: HashSource
 }): { readonly ask: Ask; readonly recordOutcome: RecordOutcome } {
   const { bridge, trail, hash } = deps
-  const active = deps.keys.filter(({ state }) => state === 'active')
-  const refs = new Map(active.map(({ id, version, kcv }) => [id, { id, version, kcv: kcv.toUpperCase() }]))
   const append = async (record: Parameters<AuditTrail['append']>[0]): Promise<void> => {
     try {
       await trail?.append(record)
@@ -62,7 +61,7 @@ export function createAudited(deps: {
       client: client?.id ?? '',
       operation: operation ?? '',
       // A name that the catalogue does not know is the caller's text.
-      keys: (keys ?? []).flatMap((id) => refs.get(id) ?? []),
+      keys: (keys ?? []).flatMap((named) => deps.keys.now.refOf(named) ?? []),
       translation: from || to ? { from: from?.format, to: to?.format } : undefined,
       recipient,
       card: cardPan === undefined ? undefined : (await hash()).card(cardPan),
@@ -81,10 +80,10 @@ export function createAudited(deps: {
       const { audit } = context
       const answer = await bridge.call(operation, body, (vault) => audit?.vaults.push(vault))
       if (audit && 'verified' in answer && typeof answer.verified === 'boolean') audit.verified = answer.verified
+      audit?.usedKeys.push(...usedKeysOf(answer))
       if (!('usedKeys' in answer)) return answer
       // For the record alone: no answer names them.
-      const { usedKeys, ...rest } = answer
-      audit?.usedKeys.push(...usedKeys)
+      const { usedKeys: _usedKeys, ...rest } = answer
       return rest as typeof answer
     },
 
@@ -97,7 +96,7 @@ export function createAudited(deps: {
       await append({
         kind: 'outcome',
         ...members,
-        keys: [...members.keys, ...(audit?.usedKeys ?? [])],
+        keys: audit === undefined ? members.keys : withUsed(members.keys, audit.usedKeys),
         rejected: batch?.rejected,
         limited: batch?.limited,
         verified: audit?.verified,
@@ -134,6 +133,32 @@ export interface AuditNotes {
 function isRecordedRefusal(operation: string | undefined, code: ErrorCode | undefined): boolean {
   if (operation === undefined || UNRECORDED.includes(operation)) return false
   return code !== undefined && RECORDED_REFUSALS.has(code)
+}
+
+/** The keys that an answer says it was made with. */
+function usedKeysOf(answer: object): KeyRef[] {
+  const { usedKeys = [], key, prw, mac } = answer as WithKeys
+  // In a pin/set, PRW and MAC stand beside the block, each with its key; elsewhere they are text.
+  return [...usedKeys, key, ...[prw, mac].map((made) => (typeof made === 'object' ? made.key : undefined))].filter(
+    (ref) => ref !== undefined,
+  )
+}
+
+interface WithKeys {
+  readonly usedKeys?: readonly KeyRef[]
+  readonly key?: KeyRef
+  readonly prw?: string | { readonly key: KeyRef }
+  readonly mac?: string | { readonly key: KeyRef }
+}
+
+/** The keys that a request names, in the versions that a vault says it used, and those that it used besides. */
+export function withUsed(named: readonly KeyRef[], used: readonly KeyRef[]): KeyRef[] {
+  const refs = new Map<string, KeyRef>()
+  const usedOf = (ref: KeyRef): readonly KeyRef[] => used.filter(({ id }) => id === ref.id)
+  for (const ref of [...named.flatMap((ref) => (usedOf(ref).length > 0 ? usedOf(ref) : [ref])), ...used]) {
+    refs.set(`${ref.id} ${ref.version}`, ref)
+  }
+  return [...refs.values()]
 }
 
 /** A long batch goes to a vault many times. */

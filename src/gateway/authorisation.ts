@@ -6,6 +6,7 @@
  */
 import { ServiceError } from '../errors.ts'
 import type { ClientEntry, GrantableOperation } from '../config/schema.ts'
+import { idOf, type NamedKey } from './live-keys.ts'
 import type { HasRawRequest } from './request-context.ts'
 import { contextOf } from './request-context.ts'
 
@@ -15,17 +16,19 @@ export type Grant = ClientEntry['grants'][number]
 /** What a request needs; members that it does not name are undefined and need nothing. */
 export interface Needs {
   readonly operation: GrantableOperation
-  readonly keys?: readonly (string | undefined)[]
+  readonly keys?: readonly (NamedKey | undefined)[]
   readonly formats?: readonly (string | undefined)[]
   readonly recipient?: string
 }
 
 /** The grants of a client that each cover the whole request. */
 export function coveringGrants(client: ClientEntry, needs: Needs): readonly Grant[] {
+  // Grants are of keys in all their versions.
+  const ids = needs.keys?.map((named) => named && idOf(named)) ?? []
   return client.grants.filter(
     (grant) =>
       grant.operations.includes(needs.operation) &&
-      covers(grant.keys, needs.keys ?? []) &&
+      covers(grant.keys, ids) &&
       covers(grant.formats, needs.formats ?? []) &&
       covers(grant.recipients, [needs.recipient]),
   )

@@ -16,7 +16,8 @@ import { createOpenRequests } from './client-errors.ts'
 import { watchForHungVaults } from './hung-vaults.ts'
 import { collectWhenIdle } from './idle-collection.ts'
 import { createMetrics } from './metrics.ts'
-import { describeCallers } from './openapi.ts'
+import { createLiveKeys, type LiveKeys } from './live-keys.ts'
+import { describeCallers, describeSetPinTypes } from './openapi.ts'
 import { createReload, expiriesOf, readTlsFiles } from './reload.ts'
 import { createStatusKeeper } from './status.ts'
 
@@ -54,7 +55,8 @@ async function start(config: GatewayConfig, bridgeEnd: BridgeEnd): Promise<void>
   const { store } = config.limits
   // Its packages take more memory than all others together: who has no store does without.
   const limitStore = store === undefined ? undefined : (await import('./limit-store.ts')).openLimitStore(store, log)
-  const trail = config.audit && openTrail(config.audit, pool, log)
+  const keys = createLiveKeys(config)
+  const trail = config.audit && openTrail(config.audit, keys, pool, log)
   await trail?.start()
   const status = createStatusKeeper(pool, limitStore, trail)
   const metrics = createMetrics({ status: status.read, development: config.environment === 'development' })
@@ -72,18 +74,20 @@ async function start(config: GatewayConfig, bridgeEnd: BridgeEnd): Promise<void>
     log,
     metrics,
     open,
+    keys,
     publicKeys: () => pool.publicKeys,
     limitStore,
     trail,
     tls,
     authentication,
   })
-  const openApi = () => describeCallers(api.swagger(), authentication.policy.bearer)
+  const openApi = () =>
+    describeCallers(describeSetPinTypes(api.swagger(), keys.now.setPinTypes), authentication.policy.bearer)
   const management = buildManagement({ config, metrics, status: status.read, openApi })
   await serve(api, apiListener)
   await serve(management, managementListener)
 
-  const reload = createReload({ server: api.server, config, authentication, metrics })
+  const reload = createReload({ server: api.server, config, authentication, keys, metrics })
   process.on('message', (command: GatewayCommand) => {
     if (command.type === 'admit') pool.admit(command.vault, command.secret, command.token)
     else if (command.type === 'drain') pool.drain(command.vault)
@@ -114,8 +118,14 @@ async function start(config: GatewayConfig, bridgeEnd: BridgeEnd): Promise<void>
   }
 }
 
-function openTrail(audit: NonNullable<GatewayConfig['audit']>, pool: VaultPool, log: Logger): AuditTrail {
-  return createAuditTrail(audit, (digest) => pool.call('sealAudit', { key: audit.key, digest }), {
+function openTrail(
+  audit: NonNullable<GatewayConfig['audit']>,
+  keys: LiveKeys,
+  pool: VaultPool,
+  log: Logger,
+): AuditTrail {
+  const seal = (digest: string) => pool.call('sealAudit', { key: keys.now.auditKey ?? audit.key, digest })
+  return createAuditTrail(audit, seal, {
     onUnwritable: (problem) => log.error({ problem }, 'the audit record cannot be written'),
     onWritable: () => log.info('the audit record can be written again'),
     // Kept apart from the record, this shows whether its end was cut off.

@@ -74,6 +74,21 @@ export function describeCallers(document: object, bearer: { readonly required: b
   }
 }
 
+/** The document with the names of `type` in pin/set that are accepted now. */
+export function describeSetPinTypes(document: object, types: readonly string[]): object {
+  const described = structuredClone(document) as {
+    paths: { '/v1/pin/set': { post: { requestBody: { content: { 'application/json': { schema: JsonObject } } } } } }
+  }
+  const { schema } = described.paths['/v1/pin/set'].post.requestBody.content['application/json']
+  // An empty enum is no schema: without a D1 profile there is no type to accept.
+  schema.properties['type'] = types.length > 0 ? { type: 'string', enum: types } : { not: {} }
+  return described
+}
+
+interface JsonObject {
+  readonly properties: Record<string, object>
+}
+
 /** Moves the components out of the routes. */
 function referToComponents(document: { readonly components?: object }): object {
   const names = new Map(Object.entries(COMPONENTS).map(([name, schema]) => [JSON.stringify(schema), name]))

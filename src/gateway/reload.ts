@@ -1,4 +1,4 @@
-/** Takes over what may change while the service runs: clients, the check of their tokens, and the TLS files. */
+/** Takes over what may change while the service runs: clients, the check of their tokens, what is known of keys, and the TLS files. */
 import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Server } from 'node:https'
@@ -6,6 +6,7 @@ import type { GatewayConfig } from '../config/schema.ts'
 import { certificatesIn } from '../pem.ts'
 import type { LiveConfig } from '../supervisor/messages.ts'
 import { createPolicy, type Authentication } from './authentication.ts'
+import type { LiveKeys } from './live-keys.ts'
 import type { Metrics } from './metrics.ts'
 import { tlsOptions, type TlsFiles } from './server-options.ts'
 
@@ -34,9 +35,10 @@ export function createReload(deps: {
   readonly server: Server
   readonly config: Pick<GatewayConfig, 'listeners' | 'limits'>
   readonly authentication: Authentication
+  readonly keys: Pick<LiveKeys, 'replace'>
   readonly metrics: Pick<Metrics, 'expiries' | 'reload'>
 }): (live: LiveConfig) => boolean {
-  const { server, config, authentication, metrics } = deps
+  const { server, config, authentication, keys, metrics } = deps
   return (live) => {
     try {
       const tls = readTlsFiles(config.listeners.api)
@@ -45,6 +47,7 @@ export function createReload(deps: {
       // A key that is not the certificate's throws, and the context in use stays.
       server.setSecureContext(tlsOptions(tls, config.limits))
       authentication.replace(policy)
+      keys.replace(live)
       metrics.expiries(expiries)
       metrics.reload('applied')
       return true

@@ -4,6 +4,7 @@ import type { IncomingMessage } from 'node:http'
 import type { ClientEntry } from '../config/schema.ts'
 import type { ErrorCode, ErrorDetail } from '../errors.ts'
 import type { AuditNotes } from './audited.ts'
+import type { NamedKey } from './live-keys.ts'
 
 /** Anything that carries node's own request: a FastifyRequest of whatever generics. */
 export interface HasRawRequest {
@@ -20,7 +21,7 @@ export interface RequestContext {
   readonly traceparent: string | undefined
   client?: ClientEntry
   operation?: string
-  keys?: readonly string[]
+  keys?: readonly NamedKey[]
   batch?: BatchCounts
   audit?: AuditNotes
   outcome?: Outcome

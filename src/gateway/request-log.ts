@@ -1,8 +1,9 @@
 /** One record per request, built from listed members only: never a URL, a query, a header or a body. */
 import { performance } from 'node:perf_hooks'
-import type { GatewayConfig } from '../config/schema.ts'
 import type { Logger } from '../log.ts'
+import { withUsed } from './audited.ts'
 import { traceIdOf } from './correlation.ts'
+import type { LiveKeys } from './live-keys.ts'
 import type { Metrics } from './metrics.ts'
 import type { RequestContext } from './request-context.ts'
 
@@ -13,13 +14,14 @@ export type RecordRequest = (context: RequestContext, status: number | undefined
 export function createRecorder(deps: {
   readonly log: Logger
   readonly metrics: Metrics
-  readonly keys: GatewayConfig['keys']
+  readonly keys: LiveKeys
 }): RecordRequest {
-  const { log, metrics } = deps
-  const kcvs = new Map(deps.keys.filter(({ state }) => state === 'active').map(({ id, kcv }) => [id, kcv]))
+  const { log, metrics, keys } = deps
 
   return (context, status) => {
     const { outcome } = context
+    // A name that the catalogue does not know is the caller's text, and does not enter the log.
+    const named = (context.keys ?? []).flatMap((key) => keys.now.refOf(key) ?? [])
     const durationMs = performance.now() - context.startedAtMs
     const code = outcome?.code ?? (status === undefined ? 'ABORTED' : 'OK')
     metrics.request(context.route, String(status ?? 'aborted'), code, durationMs / 1000)
@@ -32,8 +34,7 @@ export function createRecorder(deps: {
       route: context.route,
       clientId: context.client?.id,
       operation: context.operation,
-      // A name that the catalogue does not know is the caller's text, and does not enter the log.
-      keys: (context.keys ?? []).filter((id) => kcvs.has(id)).map((id) => ({ id, kcv: kcvs.get(id) })),
+      keys: withUsed(named, context.audit?.usedKeys ?? []),
       batch: context.batch,
       code,
       status,

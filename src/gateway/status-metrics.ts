@@ -37,6 +37,11 @@ export function registerStatusMetrics(registry: Registry, status: () => Status):
     '1 while operations can be recorded, else 0',
     ({ audit }) => audit && Number(audit.isWritable),
   )
+  gauge(
+    'pinbridge_vaults_renewing',
+    'Vaults that still run by an earlier configuration',
+    ({ configuration }) => configuration?.renewing,
+  )
   gauge('pinbridge_audit_last_seq', 'The number of the last record on the disk', ({ audit }) => audit?.seq)
   gauge('pinbridge_audit_unsealed_records', 'Records that have no seal yet', ({ audit }) => audit?.unsealed)
   gauge(

@@ -1,7 +1,7 @@
 /** What is known of tokens, vaults and queue, put together for readyz and metrics; no secret. */
 import type { AuditTrail, TrailStatus } from '../audit/trail.ts'
 import type { VaultPool, VaultStatus } from '../bridge/vault-pool.ts'
-import type { GatewayCommand, RestartCause, TokenReport } from '../supervisor/messages.ts'
+import type { ConfigReport, GatewayCommand, RestartCause, TokenReport } from '../supervisor/messages.ts'
 import type { LimitStore } from './limit-store.ts'
 
 /** Vaults ask their keys for known answers every ten seconds: one that missed three of them is no longer believed. */
@@ -24,6 +24,8 @@ export interface Status {
   /** How many requests wait for a vault. */
   readonly queued: number
   readonly tokens: readonly TokenStatus[]
+  /** Undefined until the supervisor has said so. */
+  readonly configuration: ConfigReport | undefined
   /** How many vaults have been replaced since the supervisor began; undefined until it has said so. */
   readonly restarts: Readonly<Record<RestartCause, number>> | undefined
   /** Undefined if there is no limit store. */
@@ -48,6 +50,7 @@ export function createStatusKeeper(
 ): StatusKeeper {
   let reports: readonly TokenReport[] = []
   let restarts: Status['restarts']
+  let configuration: Status['configuration']
   let isStopping = false
 
   const reasonOf = (serving: readonly VaultStatus[]): NotReady | undefined => {
@@ -64,6 +67,7 @@ export function createStatusKeeper(
     learn: (command) => {
       reports = command.tokens
       restarts = command.restarts
+      configuration = command.configuration
     },
     stop: () => {
       isStopping = true
@@ -80,6 +84,7 @@ export function createStatusKeeper(
         vaults,
         queued,
         tokens,
+        configuration,
         restarts,
         isLimitStoreUp: limitStore?.isUp,
         audit: trail?.status(),

@@ -9,16 +9,20 @@ import { vaultConfig } from '../config/config.ts'
 import type { Config, TokenConfig } from '../config/schema.ts'
 import type { HsmStartFailure } from '../hsm/hsm.ts'
 import type { Logger } from '../log.ts'
-import { identityOf, isRefused, rememberRefusal, untilChanged } from '../pin-file.ts'
+import { identityOf, isRefused, REFUSED_BEFORE, rememberRefusal, untilChanged } from '../pin-file.ts'
 import { Backoff } from './backoff.ts'
 import type { GatewayCommand, RestartCause, TokenState, VaultReport } from './messages.ts'
 import { onEnd, spawnVault, VAULT_START_MS } from './spawn.ts'
+import { tryConfig, type StartFailure } from './trial.ts'
 
 /** A process that lived this long has started well. */
 const STABLE_MS = 10_000
 
 /** What no waiting mends: wrong keys or module at the first start end a service that has no other token. */
 const LASTING: readonly HsmStartFailure[] = ['module-unusable', 'keys-unusable', 'self-test-failed']
+/** A token that was not there may be there at the next look: so often a trial of it is made. */
+const MOST_TRIALS = 3
+const LOOK_EVERY_MS = 100
 
 interface Vault {
   readonly id: number
@@ -30,13 +34,19 @@ interface Vault {
   /** The gateway has admitted it. */
   ready: boolean
   replaced: boolean
+  /** It began with another configuration than the one in use. */
+  isOutdated: boolean
   draining: boolean
   /** Why it ended, where more is known than that it did. */
   cause: RestartCause | undefined
 }
 
-/** Why a vault could not open its token, and which state of the PIN file it read. */
-type StartFailure = Pick<Extract<VaultReport, { type: 'failed' }>, 'reason' | 'pinIdentity'>
+/** What a token says of a configuration: its keys are there; they are not; or it cannot be asked. */
+export interface TrialResult {
+  readonly verdict: 'proved' | 'refused' | 'unknown'
+  /** Why not, in sentences. */
+  readonly problems: readonly string[]
+}
 
 /** What a crew needs of the supervisor. */
 export interface CrewDeps {
@@ -64,9 +74,13 @@ export class Crew {
   readonly #vaults = new Map<number, Vault>()
   readonly #backoff = new Backoff()
   readonly #whenGone: (() => void)[] = []
+  /** The last start that was begun: each waits for the one before. */
+  #lastStart: Promise<unknown> = Promise.resolve()
   #filling = false
   #stopped = false
   #failure: HsmStartFailure | undefined
+  /** The identity of a PIN file whose refusal could not be written down. */
+  #refusedIdentity: string | undefined
 
   constructor(deps: CrewDeps) {
     this.#deps = deps
@@ -92,22 +106,60 @@ export class Crew {
     return this.state === 'refused'
   }
 
+  /** How many vaults still run by an earlier configuration. */
+  get renewing(): number {
+    return [...this.#vaults.values()].filter(({ isOutdated }) => isOutdated).length
+  }
+
   /** Starts vaults, one after the other, until there are as many as are wanted. */
   fill(): void {
     if (!this.#filling) void this.#startMissing()
   }
 
-  /** Replaces every vault, each once another serves in its place: what it began with is not what is configured now. */
+  /**
+   * Waits until no vault runs by an earlier configuration, or until it shows that they cannot be replaced: a vault could not be
+   * started, or they have taken longer than they may.
+   */
+  async renewed(): Promise<void> {
+    const untilMs = performance.now() + this.wanted * VAULT_START_MS
+    const isUnderWay = () => this.renewing > 0 && this.#failure === undefined && !this.#stopped
+    while (isUnderWay() && performance.now() < untilMs) await pause(LOOK_EVERY_MS)
+  }
+
+  /** Whether a vault could open the token by a configuration; the ones that serve go on meanwhile. */
+  async tryOut(config: Config): Promise<TrialResult> {
+    const backoff = new Backoff()
+    for (let trials = 1; ; trials++) {
+      const failure = await this.#inTurn(() => this.#tryConfig(config))
+      if (failure === undefined) return { verdict: 'proved', problems: [] }
+      const { reason, problems } = failure
+      if (LASTING.includes(reason)) return { verdict: 'refused', problems }
+      if (reason !== 'token-absent' || trials === MOST_TRIALS || this.#stopped) return { verdict: 'unknown', problems }
+      await pause(backoff.next())
+    }
+  }
+
+  /**
+   * Replaces every vault, each once another serves in its place: what it began with is not what is configured now. One that is
+   * not admitted yet never is, so that the newest vault is always one that knows.
+   */
   renew(): void {
     this.#log.info('replacing the vaults: their part of the configuration has changed')
-    for (const vault of this.#vaults.values()) vault.replaced = true
+    for (const vault of this.#vaults.values()) {
+      vault.replaced = true
+      vault.isOutdated = true
+      if (vault.ready) continue
+      vault.draining = true
+      this.#deps.tellGateway({ type: 'drain', vault: vault.id })
+    }
     this.fill()
   }
 
   /** The gateway has admitted a vault of this number, which may be another crew's. */
   onReady(id: number): void {
     const vault = this.#vaults.get(id)
-    if (vault === undefined) return
+    // One that is to go without having been of use is as impatiently waited for as before.
+    if (vault === undefined || vault.draining) return
     vault.ready = true
     this.#failure = undefined
     clearTimeout(vault.impatience)
@@ -143,16 +195,15 @@ export class Crew {
 
   /** Resolves once no vault is left. */
   async gone(): Promise<void> {
+    await this.#lastStart
     if (this.#vaults.size > 0) await new Promise<void>((resolve) => this.#whenGone.push(resolve))
   }
 
   async #startMissing(): Promise<void> {
     this.#filling = true
     const { token } = this.#deps
-    while (!this.#stopped && this.#deps.bridgeSocket() !== undefined && this.#missing() > 0) {
-      const failure: StartFailure | undefined = isRefused(token)
-        ? { reason: 'pin-refused', pinIdentity: identityOf(token.pinFile) }
-        : await this.#startVault()
+    while (this.#isWanting()) {
+      const failure = await this.#inTurn(async () => (this.#isWanting() ? await this.#startUnlessRefused() : undefined))
       if (failure === undefined) continue
       this.#failure = failure.reason
       this.#deps.onChange()
@@ -161,17 +212,55 @@ export class Crew {
         continue
       }
       const { pinIdentity } = failure
-      if (!isRefused(token) && !rememberRefusal(token, pinIdentity)) {
-        this.#log.error('the refusal cannot be written beside the PIN file: a restart would try this PIN again')
-      }
+      this.#rememberRefusal(pinIdentity)
       this.#log.error('no vault is started until the HSM PIN file changes')
       await untilChanged(token, pinIdentity)
     }
     this.#filling = false
   }
 
+  /** Waits until the start before has ended, well or not. */
+  #inTurn<T>(start: () => Promise<T>): Promise<T> {
+    const turn = this.#lastStart.then(start)
+    this.#lastStart = turn.catch(() => {})
+    return turn
+  }
+
+  #rememberRefusal(pinIdentity: string): void {
+    const { token } = this.#deps
+    if (isRefused(token) || rememberRefusal(token, pinIdentity)) return
+    this.#refusedIdentity = pinIdentity
+    this.#log.error('the refusal cannot be written beside the PIN file: a restart would try this PIN again')
+  }
+
+  #isWanting(): boolean {
+    return !this.#stopped && this.#deps.bridgeSocket() !== undefined && this.#missing() > 0
+  }
+
   #missing(): number {
     return this.wanted - [...this.#vaults.values()].filter((vault) => !vault.replaced).length
+  }
+
+  async #startUnlessRefused(): Promise<StartFailure | undefined> {
+    return this.#refusal() ?? (await this.#startVault())
+  }
+
+  async #tryConfig(config: Config): Promise<StartFailure | undefined> {
+    // Whoever ends does not wait for long, and a login must not be cut off.
+    if (this.#stopped) return { reason: 'token-absent', problems: [], pinIdentity: '' }
+    const refusal = this.#refusal()
+    if (refusal) return refusal
+    const failure = await tryConfig(vaultConfig(config, this.#deps.token), config.processes.users?.vault)
+    if (failure?.reason === 'pin-refused') this.#rememberRefusal(failure.pinIdentity)
+    return failure
+  }
+
+  /** The HSM PIN has been refused, and nobody tries it again. */
+  #refusal(): StartFailure | undefined {
+    const { token } = this.#deps
+    const pinIdentity = identityOf(token.pinFile)
+    if (!isRefused(token) && pinIdentity !== this.#refusedIdentity) return undefined
+    return { reason: 'pin-refused', problems: [REFUSED_BEFORE], pinIdentity }
   }
 
   /** Starts one vault and waits until its HSM is open; returns why not, if not. */
@@ -196,12 +285,13 @@ export class Crew {
       opened: false,
       ready: false,
       replaced: false,
+      isOutdated: false,
       draining: false,
       cause: undefined,
     }
     this.#vaults.set(id, vault)
     return new Promise((resolve) => {
-      let failure: StartFailure = { reason: 'token-absent', pinIdentity: '' }
+      let failure: StartFailure = { reason: 'token-absent', problems: [], pinIdentity: '' }
       const started = performance.now()
       child.on('message', (message: VaultReport) => {
         if (message.type === 'failed') {

@@ -2,9 +2,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Config } from '../config/schema.ts'
 
-/** The members that may change while the service runs. */
-const LIVE: readonly (keyof Config)[] = ['clients', 'authentication', 'tokenKeys']
-
 /** A running configuration with what was taken over from a new one. */
 export interface Merged {
   readonly config: Config
@@ -14,17 +11,28 @@ export interface Merged {
   readonly takesRestart: readonly string[]
 }
 
-/** Takes over from `next` what may change, and says of the rest what differs. */
+/** Members that stand in no file of their own name: what they are read from is told instead. */
+const UNNAMED: readonly (keyof Config)[] = ['tokenKeys', 'sha256']
+
+/**
+ * Takes over from `next` what may change, and says of the rest what differs.
+ *
+ * Keys are taken over together with everything that names them, so that a new key and a D1 profile of its own need one reload.
+ */
 export function mergeLive(running: Config, next: Config): Merged {
+  const { clients, authentication, tokenKeys, keys, profiles, acceptDefaultProfiles, d1, weakPins, sha256 } = next
+  const config = Object.freeze({
+    ...running,
+    ...{ clients, authentication, tokenKeys, keys, profiles, acceptDefaultProfiles, d1, weakPins, sha256 },
+    ...(running.audit && next.audit && { audit: Object.freeze({ ...running.audit, key: next.audit.key }) }),
+  })
   const members = Object.keys({ ...running, ...next }) as (keyof Config)[]
-  const different = members.filter((member) => !isDeepStrictEqual(running[member], next[member]))
-  const { clients, authentication, tokenKeys } = next
+  const differing = (one: Config, other: Config) =>
+    members.filter((member) => !isDeepStrictEqual(one[member], other[member]))
   return {
-    config: Object.freeze({ ...running, clients, authentication, tokenKeys }),
-    changed: different.filter((member) => LIVE.includes(member) && member !== 'tokenKeys'),
-    takesRestart: different
-      .filter((member) => !LIVE.includes(member))
-      .flatMap((member) => differencesIn(member, running[member], next[member])),
+    config,
+    changed: differing(running, config).filter((member) => !UNNAMED.includes(member)),
+    takesRestart: differing(config, next).flatMap((member) => differencesIn(member, config[member], next[member])),
   }
 }
 

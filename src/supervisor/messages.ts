@@ -17,8 +17,20 @@ export interface TokenReport {
   readonly wanted: number
 }
 
+/** Which configuration is in use, by the SHA-256 of its file in hex. */
+export interface ConfigReport {
+  readonly inUse: string
+  /** The last one that was not fit, unless another was taken over since. */
+  readonly refused?: string
+  /** How many vaults still run by an earlier one. */
+  readonly renewing: number
+}
+
 /** What a running gateway takes over; the TLS files it reads itself. */
-export type LiveConfig = Pick<GatewayConfig, 'clients' | 'authentication'>
+export type LiveConfig = Pick<
+  GatewayConfig,
+  'clients' | 'authentication' | 'keys' | 'setPinTypes' | 'counterOnceKeys' | 'audit'
+>
 
 /** A socket of the bridge: the launcher has opened it, or it is still to be opened. */
 export type BridgeEnd = { readonly fd: number } | { readonly path: string }
@@ -32,6 +44,7 @@ export type GatewayCommand =
   | {
       readonly type: 'tokens'
       readonly tokens: readonly TokenReport[]
+      readonly configuration: ConfigReport
       readonly restarts: Readonly<Record<RestartCause, number>>
     }
   /** Give this vault nothing more, and let it go when it has answered. */
@@ -55,13 +68,16 @@ export type GatewayReport =
   | { readonly type: 'failed'; readonly problem: string }
 
 /** To a vault. */
-export interface VaultCommand {
-  readonly type: 'start'
-  readonly vault: number
-  readonly config: VaultConfig
-  readonly bridge: BridgeEnd
-  readonly secret: string
-}
+export type VaultCommand =
+  | {
+      readonly type: 'start'
+      readonly vault: number
+      readonly config: VaultConfig
+      readonly bridge: BridgeEnd
+      readonly secret: string
+    }
+  /** Say whether the token could be opened by this configuration, and end. */
+  | { readonly type: 'try'; readonly config: VaultConfig }
 
 /** From a vault. */
 export type VaultReport =

@@ -2,6 +2,8 @@
  * Reads the configuration anew when it is told to, or when one of its files changes, and has the running service take it over (M-29).
  * A file that is not fit leaves everything as it was, and says so.
  */
+import { hash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { ConfigError } from '../config/config.ts'
 import type { Config } from '../config/schema.ts'
 import type { Logger } from '../log.ts'
@@ -13,10 +15,16 @@ const LOOK_EVERY_MS = 1_000
 /** The running service, as far as a reload concerns it. */
 export interface Reloadable {
   readonly config: Config
-  /** Takes a configuration over; false if the gateway could not, and then nothing has changed. */
-  readonly adopt: (config: Config) => Promise<boolean>
-  /** A new configuration was not fit. */
-  readonly refuse: () => void
+  /** Takes a configuration over; if it cannot, nothing has changed. */
+  readonly adopt: (config: Config) => Promise<Refusal | undefined>
+  /** A new configuration was not fit: the one in the file with this SHA-256, if it could be read. */
+  readonly refuse: (sha256: string | undefined) => void
+}
+
+/** Why a configuration was not taken over: rules that it breaks beside what takes a restart, the HSM, or the TLS files. */
+export interface Refusal {
+  readonly by: 'rules' | 'hsm' | 'gateway'
+  readonly problems: readonly string[]
 }
 
 /** Reloads on demand and on change. */
@@ -54,15 +62,16 @@ export function watchConfig(deps: {
       // Files that only the new configuration names have been read with it.
       acted = { ...identitiesOf(filesOf(path, next)), ...acted }
       const { config, changed, takesRestart } = mergeLive(service.config, next)
-      if (!(await service.adopt(config))) {
-        service.refuse()
-        log.error('the gateway cannot use the TLS files; everything stays as it was')
+      const refusal = await service.adopt(config)
+      if (refusal) {
+        service.refuse(config.sha256)
+        tellRefusal(log, refusal)
         return
       }
       log.info({ changed: [...changed, ...differing(files, before, acted)] }, 'reloaded')
       if (takesRestart.length > 0) log.warn({ members: takesRestart }, 'these members take a restart')
     } catch (error) {
-      service.refuse()
+      service.refuse(sha256Of(path))
       if (error instanceof ConfigError) {
         log.error({ problems: error.problems }, 'the new configuration cannot be used; everything stays as it was')
       } else {
@@ -86,6 +95,20 @@ export function watchConfig(deps: {
   }
   const timer = setInterval(look, LOOK_EVERY_MS)
   return { reload, stop: () => clearInterval(timer) }
+}
+
+function tellRefusal(log: Logger, { by, problems }: Refusal): void {
+  if (by === 'gateway') log.error('the gateway cannot use the TLS files; everything stays as it was')
+  else if (by === 'hsm') log.error({ problems }, 'the HSM cannot be used by it; everything stays as it was')
+  else log.error({ problems }, 'the new configuration cannot be used without a restart; everything stays as it was')
+}
+
+function sha256Of(path: string): string | undefined {
+  try {
+    return hash('sha256', readFileSync(path))
+  } catch {
+    return undefined
+  }
 }
 
 /** Paths by the members that name them. */

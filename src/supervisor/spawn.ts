@@ -6,7 +6,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { dirname, extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { Config, ProcessUser } from '../config/schema.ts'
+import type { Config, ProcessUser, TokenConfig } from '../config/schema.ts'
 import type { BridgeEnd, GatewayCommand, VaultCommand } from './messages.ts'
 
 /** The built code, and the packages it imports: all that a child reads of the installation. */
@@ -27,6 +27,11 @@ export function launchedAsSupervisor(command: readonly string[]): readonly strin
 /** Whether processes can be started by the launcher. */
 export function hasLauncher(): boolean {
   return IS_THERE
+}
+
+/** A command that shows whether the launcher can confine a process on this machine: it ends at once, with 0 if it can. */
+export function launcherTrial(): readonly string[] {
+  return [LAUNCHER, '--role', 'vault', '--parent', String(process.pid), '--', process.execPath, '--version']
 }
 
 /** Every node_modules folder from the code upwards, as node looks packages up, and the package.json beside the code. */
@@ -69,7 +74,7 @@ export const VAULT_START_MS = 30_000
 /** What a child is told first, and the path of the bridge socket that it is given. */
 type Start<Command> = Omit<Command, 'type' | 'bridge'> & { readonly bridgeSocket: string }
 export type GatewayStart = Start<Extract<GatewayCommand, { type: 'start' }>>
-export type VaultStart = Start<VaultCommand>
+export type VaultStart = Start<Extract<VaultCommand, { type: 'start' }>>
 
 /**
  * Starts the gateway: it may read the code and the files of its listener and limit store, start nothing and load nothing native.
@@ -97,18 +102,35 @@ export function spawnGateway(config: Config, { bridgeSocket, ...start }: Gateway
  * the kind that this module needs. The launcher connects it to the gateway.
  */
 export function spawnVault({ bridgeSocket, ...start }: VaultStart, user: ProcessUser | undefined): ChildProcess {
-  const { pinFile, environment, sessions, socket } = start.config.hsm.token
-  const flags = HARDENING_FLAGS.filter((flag) => flag !== '--no-addons')
-  const nodeFlags = [...flags, ...HEAP_FLAGS, '--allow-addons', ...mayRead([pinFile])]
-  const env = {
-    ...environment,
-    ...OVERWRITING_MALLOC,
-    // Asynchronous calls hold a thread each for as long as the HSM takes.
-    UV_THREADPOOL_SIZE: String(sessions + 4),
-  }
-  const child = spawnChild('vault', nodeFlags, env, ['--socket', socket, '--bridge', bridgeSocket], user)
+  const { flags, env, socket } = vaultSurroundings(start.config.hsm.token)
+  const child = spawnChild('vault', flags, env, ['--socket', socket, '--bridge', bridgeSocket], user)
   sendTo(child, { type: 'start', ...start, bridge: bridgeEnd(bridgeSocket) } satisfies VaultCommand)
   return child
+}
+
+/**
+ * Starts a program of ours that looks at a token: with the rights, the user and the environment that a vault of it has, and
+ * without a bridge.
+ *
+ * @param program - its path in the built code, without the extension.
+ */
+export function spawnExaminer(program: string, token: TokenConfig, user: ProcessUser | undefined): ChildProcess {
+  const { flags, env, socket } = vaultSurroundings(token)
+  return spawnChild('vault', flags, env, ['--socket', socket], user, program)
+}
+
+function vaultSurroundings({ pinFile, environment, sessions, socket }: TokenConfig) {
+  const flags = HARDENING_FLAGS.filter((flag) => flag !== '--no-addons')
+  return {
+    flags: [...flags, ...HEAP_FLAGS, '--allow-addons', ...mayRead([pinFile])],
+    env: {
+      ...environment,
+      ...OVERWRITING_MALLOC,
+      // Asynchronous calls hold a thread each for as long as the HSM takes.
+      UV_THREADPOOL_SIZE: String(sessions + 4),
+    },
+    socket,
+  }
 }
 
 /** Calls `handle` once, when a child has ended or could not be started at all; node then says `error` and never `exit`. */
@@ -142,8 +164,9 @@ function spawnChild(
   env: Record<string, string>,
   confinement: readonly string[],
   user: ProcessUser | undefined,
+  code = `${role}/main`,
 ): ChildProcess {
-  const entry = join(CODE, role, `main${EXTENSION}`)
+  const entry = join(CODE, `${code}${EXTENSION}`)
   const command = [process.execPath, '--permission', '--no-warnings', ...flags, entry]
   const become = user ? ['--user', [user.uid, user.gid, ...user.groups].join(':')] : []
   const parent = ['--parent', String(process.pid)]

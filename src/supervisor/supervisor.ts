@@ -6,13 +6,15 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import { gatewayConfig, vaultConfig } from '../config/config.ts'
-import type { Config } from '../config/schema.ts'
+import { ruleProblems } from '../config/rules.ts'
+import { servesRequests, type Config } from '../config/schema.ts'
 import type { Logger } from '../log.ts'
 import { EX_SOFTWARE } from '../exit-codes.ts'
 import { Backoff } from './backoff.ts'
 import { makeBridgeFolder } from './bridge-folder.ts'
-import { Crew } from './crew.ts'
+import { Crew, type TrialResult } from './crew.ts'
 import type { GatewayCommand, GatewayReport, RestartCause } from './messages.ts'
+import type { Refusal } from './reload.ts'
 import { onEnd, sendTo, spawnGateway } from './spawn.ts'
 
 const GATEWAY_START_MS = 30_000
@@ -68,6 +70,8 @@ export class Supervisor {
   /** What the gateway was last told, and who waits for what it made of that and of what it was told before. */
   #told: Config | undefined
   readonly #onReloaded: ((applied: boolean) => void)[] = []
+  /** The file that was refused last, unless another was taken over since. */
+  #refused: string | undefined
   #nextVault = 1
   #nextSocket = 1
   #announced = false
@@ -124,22 +128,52 @@ export class Supervisor {
   /**
    * Has the running service take a configuration over, which differs from the one in use in what may change live only.
    *
-   * Vaults whose part of it has changed are replaced one after the other; no request fails for it.
+   * Vaults whose part of it has changed are replaced one after the other; no request fails for it. Keys are taken over if the
+   * tokens have them, which is tried out before anything changes.
    *
-   * @returns false if the gateway could not, and then nothing has changed.
+   * @returns why not, if not, and then nothing has changed.
    */
-  async adopt(config: Config): Promise<boolean> {
+  async adopt(config: Config): Promise<Refusal | undefined> {
+    // What takes a restart stays as it was, and what came with it may not go without it.
+    const problems = ruleProblems(config)
+    if (problems.length > 0) return { by: 'rules', problems }
+    if (!haveSameKeys(this.#config, config)) {
+      // A version is made pending so that every vault can open what the first one makes under it: one step, then the next.
+      await Promise.all(this.#crews.map((crew) => crew.renewed()))
+      const trials = await Promise.all(this.#crews.map((crew) => crew.tryOut(config)))
+      const refusals = this.#problemsOf(trials)
+      if (refusals.length > 0) return { by: 'hsm', problems: refusals }
+    }
     // A gateway that is not up yet is told once it is; one that ends meanwhile is followed by one that knows.
-    if (this.#listening && !(await this.#reloadGateway(config))) return false
+    if (this.#listening && !(await this.#reloadGateway(config))) return { by: 'gateway', problems: [] }
     const before = this.#config
     this.#config = config
+    this.#refused = undefined
     for (const crew of this.#crews) if (!isSameForVaults(before, config)) crew.renew()
-    return true
+    this.#tellTokens()
+    return undefined
   }
 
-  /** A new configuration was not fit: nothing changes but a count. */
-  refuse(): void {
+  /** A new configuration was not fit: nothing changes but what is said of it. */
+  refuse(sha256: string | undefined): void {
+    this.#refused = sha256
     this.#tellGateway({ type: 'reload-refused' })
+    this.#tellTokens()
+  }
+
+  /**
+   * Why keys cannot be taken over, if a token lacks them, or none can say that it has them. A token that is out of service has no
+   * say: should it come back without them, it stays out.
+   */
+  #problemsOf(trials: readonly TrialResult[]): string[] {
+    const isOne = this.#crews.length === 1
+    const objections = trials.flatMap(({ verdict, problems }, i) => {
+      const { token, state } = this.#crews[i]!
+      const counts = verdict === 'refused' || (verdict === 'unknown' && state === 'serving')
+      return counts ? problems.map((problem) => (isOne ? problem : `token ${token}: ${problem}`)) : []
+    })
+    if (objections.length > 0 || trials.some(({ verdict }) => verdict === 'proved')) return objections
+    return ['hsm: no token can say whether it has the keys']
   }
 
   /** Lets everything that was accepted be answered, then ends every process. */
@@ -185,8 +219,9 @@ export class Supervisor {
 
   #reloadGateway(config: Config): Promise<boolean> {
     this.#told = config
-    const { clients, authentication } = gatewayConfig(config)
-    this.#tellGateway({ type: 'reload', config: { clients, authentication } })
+    const { clients, authentication, keys, setPinTypes, counterOnceKeys, audit } = gatewayConfig(config)
+    const live = { clients, authentication, keys, setPinTypes, counterOnceKeys, ...(audit && { audit }) }
+    this.#tellGateway({ type: 'reload', config: live })
     return new Promise((resolve) => this.#onReloaded.push(resolve))
   }
 
@@ -271,7 +306,12 @@ export class Supervisor {
 
   #tellTokens(): void {
     const tokens = this.#crews.map(({ token, state, wanted }) => ({ name: token, state, wanted }))
-    this.#tellGateway({ type: 'tokens', tokens, restarts: { ...this.#restarts } })
+    const configuration = {
+      inUse: this.#config.sha256,
+      ...(this.#refused !== undefined && { refused: this.#refused }),
+      renewing: this.#crews.reduce((sum, crew) => sum + crew.renewing, 0),
+    }
+    this.#tellGateway({ type: 'tokens', tokens, configuration, restarts: { ...this.#restarts } })
   }
 
   /** A service of several tokens is ready although one of them failed: the others serve. */
@@ -290,6 +330,12 @@ export class Supervisor {
       vaults: this.#crews.flatMap(({ serving }) => serving),
     })
   }
+}
+
+/** Whether vaults of both would look for the same in their tokens. */
+function haveSameKeys(before: Config, config: Config): boolean {
+  const lookedFor = ({ keys, profiles }: Config) => [keys.filter(servesRequests), profiles]
+  return isDeepStrictEqual(lookedFor(before), lookedFor(config))
 }
 
 function isSameForVaults(before: Config, config: Config): boolean {

@@ -3,11 +3,14 @@
  * The flags are read with its own tool, so that what is counted here are the tries that the token saw.
  */
 import { execFileSync } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { DevelopmentSetUp } from '../../src/cli/development/set-up.ts'
-import { makeSetUp, pinbridge, startService, temporaryFolder } from '../support/service.ts'
+import { loadConfig } from '../../src/config/config.ts'
+import { refusalPath } from '../../src/pin-file.ts'
+import { editConfig, makeSetUp, pinbridge, startService, temporaryFolder } from '../support/service.ts'
 import { makeTestToken, type TestToken } from '../support/tokens.ts'
 import { launch, until } from './processes/processes.ts'
 import { translations } from './processes/traffic.ts'
@@ -104,10 +107,56 @@ describe('a wrong HSM PIN', () => {
       await until('the refusal to log in', () => service.log().some(({ reason }) => reason === 'pin-tries-low'))
       await sleep(1000)
       expect([wrongTries(), await readyz(port)]).toEqual([2, 503])
-      expect((await pinbridge(['doctor', '--config', setUp.config])).code).toBe(69)
+      const lastTry = await pinbridge(['doctor', '--config', setUp.config])
+      expect([lastTry.code, lastTry.stdout]).toEqual([
+        69,
+        expect.stringMatching(/^wrong +PIN tries +one wrong PIN more/m),
+      ])
       expect(wrongTries()).toBe(2)
+      tryWrongPin()
+      const locked = await pinbridge(['doctor', '--config', setUp.config])
+      expect([locked.code, locked.stdout]).toEqual([
+        69,
+        expect.stringMatching(/^wrong +PIN tries .*locked its user PIN/m),
+      ])
+      expect(wrongTries()).toBe(3)
     } finally {
       await service.end()
+    }
+  })
+
+  it('costs one try, however often keys are tried out with it, where the refusal cannot be written down either', async () => {
+    const { pinFile } = token.members
+    mkdirSync(refusalPath(loadConfig(setUp.config).hsm.tokens[0]!))
+    const right = readFileSync(pinFile, 'utf8')
+    const service = await startService(setUp)
+    const configuration = async () => (await service.manage('/readyz')).json.configuration
+    const changeKeys = (day: string) => {
+      editConfig(setUp.config, (draft) => {
+        draft.keys[0].created = day
+      })
+      service.process.kill('SIGHUP')
+      return createHash('sha256').update(readFileSync(setUp.config)).digest('hex')
+    }
+    try {
+      writeFileSync(pinFile, `${WRONG}\n`)
+      for (const day of ['2026-01-01', '2026-01-02', '2026-01-03']) {
+        const sha256 = changeKeys(day)
+        await until(`the refusal of ${day}`, async () => (await configuration()).refused === sha256)
+        expect([day, wrongTries()]).toEqual([day, 1])
+      }
+      process.kill(service.ready.vaults[0]!, 'SIGKILL')
+      await until('no login any more', () =>
+        service.output().includes('no vault is started until the HSM PIN file changes'),
+      )
+      expect(wrongTries()).toBe(1)
+      writeFileSync(pinFile, right)
+      await until('two vaults', async () => (await service.manage('/readyz')).json.vaults.length === 2)
+      expect(wrongTries()).toBe(0)
+      const sha256 = changeKeys('2026-01-04')
+      await until('the change', async () => (await configuration()).inUse === sha256)
+    } finally {
+      await service.stop()
     }
   })
 

@@ -10,7 +10,8 @@ import { buildApi, buildManagement } from '../../src/gateway/app.ts'
 import { createAuthentication, createPolicy } from '../../src/gateway/authentication.ts'
 import type { LimitStore } from '../../src/gateway/limit-store.ts'
 import { createMetrics } from '../../src/gateway/metrics.ts'
-import { describeCallers } from '../../src/gateway/openapi.ts'
+import { createLiveKeys } from '../../src/gateway/live-keys.ts'
+import { describeCallers, describeSetPinTypes } from '../../src/gateway/openapi.ts'
 import type { Status } from '../../src/gateway/status.ts'
 import { testCertificates, type TestClient } from '../support/certificates.ts'
 
@@ -183,6 +184,7 @@ export function statusOf(over: Partial<Status> = {}): Status {
     vaults: [{ id: 1, token: 'hsm-a', state: 'ready', inFlight: 0, selfTestAgeMs: 0, sessions }],
     queued: 0,
     tokens: [{ name: 'hsm-a', state: 'serving', wanted: 1, serving: 1 }],
+    configuration: undefined,
     restarts: undefined,
     ...over,
   }
@@ -222,6 +224,7 @@ export async function start(options: HarnessOptions = {}) {
   })
   const config = testConfig(options)
   const status = options.status ?? (() => statusOf())
+  const keys = createLiveKeys(config)
   const metrics = createMetrics({ status, development: true })
   const clientCa = certificates.ca + (options.clientCa ?? '')
   const authentication = createAuthentication(createPolicy(config, clientCa))
@@ -231,12 +234,14 @@ export async function start(options: HarnessOptions = {}) {
     log: pino({ level: 'debug' }, sink),
     metrics,
     open: createOpenRequests(),
+    keys,
     publicKeys: options.publicKeys ?? (() => []),
     limitStore: options.limitStore,
     tls: { key: certificates.server.privateKey, cert: certificates.server.certificate, ca: clientCa },
     authentication,
   })
-  const openApi = () => describeCallers(api.swagger(), authentication.policy.bearer)
+  const openApi = () =>
+    describeCallers(describeSetPinTypes(api.swagger(), keys.now.setPinTypes), authentication.policy.bearer)
   const management = buildManagement({ config, metrics, status, openApi })
   const url = await api.listen({ host: '127.0.0.1', port: 0 })
   const managementUrl = await management.listen({ host: '127.0.0.1', port: 0 })
@@ -307,6 +312,7 @@ export async function start(options: HarnessOptions = {}) {
     metrics,
     api,
     authentication,
+    keys,
     close,
   }
 }

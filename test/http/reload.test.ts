@@ -6,7 +6,7 @@ import { connect, type TLSSocket } from 'node:tls'
 import forge from 'node-forge'
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { makeDevelopmentCertificates } from '../../src/cli/development/certificates.ts'
-import type { GatewayConfig } from '../../src/config/schema.ts'
+import type { LiveConfig } from '../../src/supervisor/messages.ts'
 import { createReload } from '../../src/gateway/reload.ts'
 import { start, testConfig, type Harness } from './harness.ts'
 import { testCertificates } from '../support/certificates.ts'
@@ -21,7 +21,7 @@ const folder = mkdtempSync(join(tmpdir(), 'pinbridge-reload-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
 let http: Harness
-let reload: (over?: Partial<Pick<GatewayConfig, 'clients' | 'authentication'>>) => boolean
+let reload: (over?: Partial<LiveConfig>) => boolean
 const write = (name: string, text: string) => writeFileSync(join(folder, name), text)
 
 beforeEach(async () => {
@@ -37,9 +37,11 @@ beforeEach(async () => {
     server,
     config: { ...config, listeners },
     authentication: http.authentication,
+    keys: http.keys,
     metrics: http.metrics,
   })
-  reload = (over) => take({ clients: config.clients, authentication: {}, ...over })
+  const { clients, keys, setPinTypes, counterOnceKeys } = config
+  reload = (over) => take({ clients, authentication: {}, keys, setPinTypes, counterOnceKeys, ...over })
 })
 afterEach(() => http.close())
 

@@ -89,7 +89,8 @@ async function begin() {
     },
     readyz: async () => {
       const { status, text } = await manage('/readyz')
-      return { status, ...(JSON.parse(text) as { ready: boolean; reason?: string; vaults: any[]; tokens: any[] }) }
+      const json = JSON.parse(text) as { ready: boolean; reason?: string; configuration?: unknown }
+      return { status, ...(json as typeof json & { vaults: any[]; tokens: any[] }) }
     },
     metrics: async () => (await manage('/metrics')).text,
     close: async () => {
@@ -267,7 +268,10 @@ describe('readiness', () => {
       { name: 'hsm-b', state: 'serving', wanted: 2 },
       { name: 'hsm-c', state: 'refused', wanted: 1 },
     ] as const
-    service.keeper.learn({ type: 'tokens', tokens, restarts: { ...restarts, 'gateway-lost': 7 } })
+    const configuration = { inUse: '0a'.repeat(32), refused: '0b'.repeat(32), renewing: 2 }
+    service.keeper.learn({ type: 'tokens', tokens, configuration, restarts: { ...restarts, 'gateway-lost': 7 } })
+    expect((await service.readyz()).configuration).toEqual(configuration)
+    expect(samplesOf(await service.metrics(), 'pinbridge_vaults_renewing')).toEqual({ '': 2 })
     expect((await service.readyz()).tokens).toEqual([
       { name: 'hsm-a', state: 'serving', wanted: 2, serving: 1 },
       { name: 'hsm-b', state: 'serving', wanted: 2, serving: 2 },

@@ -47,9 +47,7 @@ const Keys = Type.Object(
 )
 
 /** Declares the routes. */
-export function keyRoutes(app: ApiInstance, { config, publicKeys }: RouteDeps): void {
-  const expectsKeys = config.keys.some(({ purpose, state }) => purpose === 'jwe-decrypt' && state === 'active')
-
+export function keyRoutes(app: ApiInstance, { keys, publicKeys }: RouteDeps): void {
   app.get(
     '/v1/jwks',
     {
@@ -65,10 +63,10 @@ export function keyRoutes(app: ApiInstance, { config, publicKeys }: RouteDeps): 
       },
     },
     async (_request, reply) => {
-      const keys = publicKeys()
+      const jwks = publicKeys()
       // Until a vault has said which keys it holds, an empty set would be read as "there are none".
-      if (keys.length === 0 && expectsKeys) throw new ServiceError('ERR_HSM_UNAVAILABLE')
-      return reply.type(JWK_SET_TYPE).send({ keys: [...keys] })
+      if (jwks.length === 0 && keys.now.expectsJwks) throw new ServiceError('ERR_HSM_UNAVAILABLE')
+      return reply.type(JWK_SET_TYPE).send({ keys: [...jwks] })
     },
   )
 
@@ -83,6 +81,6 @@ export function keyRoutes(app: ApiInstance, { config, publicKeys }: RouteDeps): 
         response: getResponses(Keys),
       },
     },
-    async () => ({ keys: [...config.keys] }),
+    async () => ({ keys: [...keys.now.keys] }),
   )
 }

@@ -19,7 +19,7 @@ export function managementRoutes(app: FastifyInstance, { metrics, status, openAp
   app.get('/healthz', async () => ({ status: 'alive' }))
 
   app.get('/readyz', async (_request, reply) => {
-    const { reason, vaults, queued, tokens } = status()
+    const { reason, vaults, queued, tokens, configuration } = status()
     const ready = reason === undefined
     reply.code(ready ? 200 : 503)
     return {
@@ -35,6 +35,7 @@ export function managementRoutes(app: FastifyInstance, { metrics, status, openAp
       })),
       queued,
       tokens: tokens.map(({ name, state, wanted, serving }) => ({ name, state, wanted, serving })),
+      configuration,
     }
   })
 

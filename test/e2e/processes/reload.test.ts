@@ -236,7 +236,7 @@ describe('a reload', () => {
       })
       hangUp()
     }, 'take a restart')
-    expect(named.members).toEqual(['keys', 'limits.queue'])
+    expect(named.members).toEqual(['limits.queue'])
     const said = service
       .output()
       .split('\n')

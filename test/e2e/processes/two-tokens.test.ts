@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { DevelopmentSetUp } from '../../../src/cli/development/set-up.ts'
 import { editConfig, makeSetUp, pinbridge, startService, temporaryFolder, type Service } from '../../support/service.ts'
+import { makeNextVersions } from '../../support/key-versions.ts'
 import { launch, recordsOf, until } from './processes.ts'
 import { startTraffic, tally, translations } from './traffic.ts'
 
@@ -135,9 +136,28 @@ describe('a token whose keys are not those of the catalogue', () => {
     useTwo(await makeSetUp(other.path))
     const { code, stdout } = await pinbridge(['doctor', '--config', setUp.config])
     expect(code).toBe(69)
-    expect(stdout).toMatch(/^wrong +right: keys +key jwe-ec: its KCV is not the catalogue's$/m)
+    expect(stdout).toMatch(/^wrong +right: key jwe-ec v1 .*: its KCV is not the catalogue's$/m)
     expect(stdout).toMatch(/^ok +left: token /m)
     other.dispose()
+  })
+
+  it('has a new key of the other refused, whichever of them a vault is tried out on first', async () => {
+    useTwo()
+    // In the left one alone.
+    const versions = await makeNextVersions(setUp.config, ['zpk-in'])
+    const service = await startService(setUp)
+    try {
+      const before = await vaultsOf(service)
+      editConfig(setUp.config, (config) => config.keys.push(versions.get('zpk-in')!.entry))
+      service.process.kill('SIGHUP')
+      const refusals = () => recordsOf(service.output()).filter(({ msg }) => /cannot be used by it/.test(msg))
+      await until('the refusal', () => refusals().length > 0, 60_000)
+      expect(refusals()[0].problems).toEqual([expect.stringMatching(/^token right: key zpk-in: 0 objects carry/)])
+      expect(await vaultsOf(service)).toMatchObject(before.map(({ id, token }) => ({ id, token })))
+      expect((await service.manage('/readyz')).status).toBe(200)
+    } finally {
+      await service.stop()
+    }
   })
 
   it('ends a service that has no other token, with exit code 70', async () => {

@@ -43,7 +43,7 @@ describe('one token', () => {
   it('is the same as a list of it', () => {
     const short = load(() => ({ ...token({ sessions: 2 }), vaults: 3 }))
     const long = load(() => ({ tokens: [token({ sessions: 2 })], vaults: 3 }))
-    expect(long).toEqual(short)
+    expect({ ...long, sha256: '' }).toEqual({ ...short, sha256: '' })
   })
 
   it('needs no name, also where its label cannot be one', () => {

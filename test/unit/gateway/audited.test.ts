@@ -8,6 +8,7 @@ import type { Bridge } from '../../../src/bridge/contract.ts'
 import type { GatewayConfig } from '../../../src/config/schema.ts'
 import { ServiceError, type ErrorCode } from '../../../src/errors.ts'
 import { createAudited } from '../../../src/gateway/audited.ts'
+import { createLiveKeys } from '../../../src/gateway/live-keys.ts'
 import { openContext } from '../../../src/gateway/request-context.ts'
 import { createSubjectHash } from '../../../src/gateway/subject-hash.ts'
 
@@ -21,7 +22,10 @@ const ZPK: GatewayConfig['keys'][number] = {
 const UNAVAILABLE = { code: 'ERR_HSM_UNAVAILABLE', detail: { reason: 'audit-unwritable' } }
 
 /** What is done in which order; `onAppend` stands for the disk. */
-function audited(onAppend: () => Promise<void> = async () => {}) {
+function audited(
+  onAppend: () => Promise<void> = async () => {},
+  answer: object = { verified: false, usedKeys: [{ id: 'jwe', version: 1, kcv: 'AA' }] },
+) {
   const done: string[] = []
   const records: NewRecord[] = []
   const trail = {
@@ -35,11 +39,12 @@ function audited(onAppend: () => Promise<void> = async () => {}) {
     call: async (operation: string, _body: object, onGiven: (vault: object) => void) => {
       done.push(operation)
       onGiven({ token: 'hsm-a', vault: 2 })
-      return { verified: false, usedKeys: [{ id: 'jwe', version: 1, kcv: 'AA' }] }
+      return answer
     },
   } as unknown as Bridge
   const hash = createSubjectHash(Buffer.alloc(32))
-  return { ...createAudited({ bridge, trail, keys: [ZPK], hash: async () => hash }), done, records, hash }
+  const keys = createLiveKeys({ keys: [ZPK], setPinTypes: [], counterOnceKeys: [] })
+  return { ...createAudited({ bridge, trail, keys, hash: async () => hash }), done, records, hash }
 }
 
 function requestOf(outcome?: ErrorCode, operation = 'mac/verify') {
@@ -90,6 +95,26 @@ describe('an operation', () => {
         ...{ kind: 'outcome', ...members, keys: [zpk, { id: 'jwe', version: 1, kcv: 'AA' }], verified: false },
         ...{ code: 'OK', vaults: [{ token: 'hsm-a', vault: 2 }] },
       }),
+    ])
+  })
+
+  it('is recorded in the versions that the vault says it used, each once, whatever was meant', async () => {
+    const ref = (id: string, version: number) => ({ id, version, kcv: `0${version}` })
+    const keysAfter = async (answer: object) => {
+      const { ask, recordOutcome, records } = audited(undefined, answer)
+      const request = requestOf()
+      await ask(request, 'openSetPin', { type: '', encryptedPinBlock: '', card: { pan: PAN }, jweKeys: [] })
+      await recordOutcome(request)
+      return records.flatMap((record) => ('keys' in record ? [record.keys] : []))
+    }
+    const meant = { id: 'zpk', version: 3, kcv: 'A1B2C3' }
+    expect(await keysAfter({ key: ref('zpk', 4), usedKeys: [ref('zpk', 2), ref('zpk', 4)] })).toEqual([
+      [meant],
+      [ref('zpk', 2), ref('zpk', 4)],
+    ])
+    expect(await keysAfter({ prw: { key: ref('prw', 2) }, mac: { key: ref('mac', 5) } })).toEqual([
+      [meant],
+      [meant, ref('prw', 2), ref('mac', 5)],
     ])
   })
 })

@@ -2,9 +2,11 @@ import { describe, expect, it } from 'vitest'
 import type { Bridge } from '../../../src/bridge/contract.ts'
 import { ServiceError } from '../../../src/errors.ts'
 import { createHashSource } from '../../../src/gateway/hash-source.ts'
+import { createLiveKeys, type KeyConfig } from '../../../src/gateway/live-keys.ts'
 
 const KEY = { id: 'limit-hash', version: 1, state: 'active', purpose: 'limit-hash', algorithm: 'AES-256' } as const
-const keys = [{ ...KEY, kcv: '0102030405' }]
+const live = (keys: KeyConfig['keys']) => createLiveKeys({ keys, setPinTypes: [], counterOnceKeys: [] })
+const keys = live([{ ...KEY, kcv: '0102030405' }])
 const PAN = '4123456789012345'
 
 /** A vault that derives these keys, one after the other; undefined stands for one that is not there. */
@@ -44,8 +46,8 @@ describe('createHashSource', () => {
 
   it('without a key in the catalogue hashes under one of its own and asks nobody', async () => {
     const { bridge, asked } = bridgeOf()
-    const pending = [{ ...keys[0]!, state: 'pending' as const }]
-    const [one, other] = [await createHashSource(bridge, [])(), await createHashSource(bridge, pending)()]
+    const pending = live([{ ...KEY, kcv: '0102030405', state: 'pending' }])
+    const [one, other] = [await createHashSource(bridge, live([]))(), await createHashSource(bridge, pending)()]
     expect(one.card(PAN)).not.toBe(other.card(PAN))
     expect(asked()).toBe(0)
   })

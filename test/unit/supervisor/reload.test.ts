@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { ConfigError } from '../../../src/config/problems.ts'
 import type { Config } from '../../../src/config/schema.ts'
 import type { Logger, LogRecord } from '../../../src/log.ts'
-import { watchConfig, type Reloader } from '../../../src/supervisor/reload.ts'
+import { watchConfig, type Refusal, type Reloader } from '../../../src/supervisor/reload.ts'
 
 const LOOK_MS = 1_000
 const REFUSED = 'the new configuration cannot be used; everything stays as it was'
@@ -13,7 +13,7 @@ const REFUSED = 'the new configuration cannot be used; everything stays as it wa
 let folder: string
 let running: Config
 let load: () => Config
-let adopt: (config: Config) => Promise<boolean>
+let adopt: (config: Config) => Promise<Refusal | undefined>
 let events: unknown[]
 let reloader: Reloader
 
@@ -46,7 +46,7 @@ beforeEach(() => {
   load = () => running
   adopt = async (config) => {
     running = config
-    return true
+    return undefined
   }
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
   reloader = watchConfig({
@@ -129,7 +129,7 @@ describe('a file that changes', () => {
 
   it('while another change is taken over is acted on after that', async () => {
     let finish = () => {}
-    adopt = () => new Promise((resolve) => (finish = () => resolve(true)))
+    adopt = () => new Promise((resolve) => (finish = () => resolve(undefined)))
     write('a/cert')
     await look()
     await look()
@@ -138,7 +138,7 @@ describe('a file that changes', () => {
     await look()
     expect(events).toEqual(['load'])
     finish()
-    adopt = async () => true
+    adopt = async () => undefined
     await look()
     await look()
     expect(events).toEqual([
@@ -183,18 +183,18 @@ describe('a reload on demand', () => {
 
   it('is done once more for all that come while one is under way', async () => {
     let finish = () => {}
-    adopt = () => new Promise((resolve) => (finish = () => resolve(true)))
+    adopt = () => new Promise((resolve) => (finish = () => resolve(undefined)))
     for (let i = 0; i < 4; i++) reloader.reload()
     await settle()
     expect(events).toEqual(['load'])
     finish()
-    adopt = async () => true
+    adopt = async () => undefined
     await settle()
     expect(events.filter((event) => event === 'load')).toHaveLength(2)
   })
 
   it('that the gateway cannot take over is a refused one', async () => {
-    adopt = async () => false
+    adopt = async () => ({ by: 'gateway', problems: [] })
     reloader.reload()
     await settle()
     expect(events).toEqual(['load', 'refuse', ['the gateway cannot use the TLS files; everything stays as it was']])

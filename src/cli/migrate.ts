@@ -33,6 +33,10 @@ Rows are CSV (RFC 4180; the first line may name the columns, which are id, pan a
 with these members). A row comes out as it went in, with its PIN block replaced; one that cannot be used goes to the
 reject file with its line number and a code. Both keys must carry "migrate: true" in the configuration.
 
+A key stands for its active version; KEY@VERSION names another. When a key has been replaced, --from zpk@1:ISO-0 --to
+zpk:ISO-0 brings what is stored under its version 1 under the active one. PIN blocks may come from any version that is not
+retired, and go to the active one only.
+
 Exit codes: 0 complete; 65 complete, with rejects; 64 wrong usage; 69 the HSM cannot be used; 73 something is there
 that would be overwritten; 74 reading or writing failed; 77 the keys do not permit it; 78 the configuration cannot be
 used; 130 and 143 ended by SIGINT and SIGTERM.`
@@ -41,13 +45,17 @@ used; 130 and 143 ended by SIGINT and SIGTERM.`
 export function migrateCommand(): Command {
   return new Command('migrate')
     .description('translate a file of PIN blocks from one zone key and format to another')
-    .requiredOption('--from <key:format>', 'what the PIN blocks are under, such as zpk-old:ISO-0', parseZone)
+    .requiredOption(
+      '--from <key:format>',
+      'what the PIN blocks are under, such as zpk-old:ISO-0 or zpk@1:ISO-0',
+      parseZone,
+    )
     .requiredOption('--to <key:format>', 'what they are to be under', parseZone)
     .requiredOption('--in <file>', 'the rows; - for standard input')
     .option('--out <file>', 'where they go; - for standard output; must not be there')
     .requiredOption('--config <file>', 'the configuration', process.env['PINBRIDGE_CONFIG'])
     .option('--rejects <file>', 'where rejects go (default: the output with .rejects behind it)')
-    .option('--prw <key:profile>', 'also make the PRW of each row', parseNamed)
+    .option('--prw <key:profile>', 'also make the PRW of each row', parsePrw)
     .option('--resume', 'go on where a migration with the same output was stopped')
     .option('--dry-run', 'check every PIN block and write nothing')
     .option('--check-ids', 'reject an id that the file has twice, wherever; takes 16 to 48 bytes of memory a row')
@@ -107,11 +115,19 @@ function optionsOf(line: CommandLine): MigrateOptions {
   }
 }
 
+function parsePrw(text: string): Named {
+  const named = parseNamed(text)
+  if (named.version !== undefined) throw new InvalidArgumentError('PRWs are made by the active version of a key')
+  return named
+}
+
 function parseNamed(text: string): Named {
-  const [, key, format] = /^([A-Za-z0-9._-]{1,64}):([A-Za-z0-9._-]{1,64})$/.exec(text) ?? []
-  if (key === undefined || format === undefined)
-    throw new InvalidArgumentError('a key and what it is used with, as KEY:NAME')
-  return { key, format }
+  const [, key, version, format] =
+    /^([A-Za-z0-9._-]{1,64})(?:@([1-9][0-9]{0,3}))?:([A-Za-z0-9._-]{1,64})$/.exec(text) ?? []
+  if (key === undefined || format === undefined) {
+    throw new InvalidArgumentError('a key and what it is used with, as KEY:NAME or KEY@VERSION:NAME')
+  }
+  return { key, format, ...(version !== undefined && { version: Number(version) }) }
 }
 
 function parseZone(text: string): Named {

@@ -7,9 +7,10 @@ import type { CardField } from '../rows/row-reader.ts'
 import { EX_NOPERM } from '../exit-codes.ts'
 import { MigrationError } from './migration-error.ts'
 
-/** A key as the command line names it, and its format or profile. */
+/** A key as the command line names it, and its format or profile; without a version, its active one. */
 export interface Named {
   readonly key: string
+  readonly version?: number
   readonly format: string
 }
 
@@ -72,13 +73,16 @@ function translationProblems(from: MigrationZone, to: MigrationZone): string[] {
 
 function findZone(
   config: Config,
-  { key: id, format }: Named,
+  { key: id, version, format }: Named,
   direction: 'in' | 'out',
   problems: string[],
 ): MigrationZone | undefined {
-  const key = findActive(config, id, problems)
+  const key = version === undefined ? findActive(config, id, problems) : findVersion(config, id, version, problems)
   if (key === undefined) return undefined
-  const at = (sentence: string): void => void problems.push(`key ${id}: ${sentence}`)
+  const at = (sentence: string): void =>
+    void problems.push(`key ${id}${version === undefined ? '' : ` version ${version}`}: ${sentence}`)
+  if (direction === 'out' && key.state !== 'active')
+    at(`it is ${key.state}, and PIN blocks go out under the active one`)
   if (key.purpose !== 'zone-pin' && key.purpose !== 'seccos-pin') at('it is not for PIN blocks')
   else {
     if (key.migrate !== true) at('it does not carry migrate: true')
@@ -105,6 +109,14 @@ function findPrw(config: Config, { key: id, format: profile }: Named, problems: 
     else if (!OF_EVERY_ROW.includes(input)) at(`its profile takes ${input}, which rows do not have`)
   }
   return { key, profile, cardFields, newNames: drawsRandomNumber ? ['prw', 'randomNumber'] : ['prw'] }
+}
+
+/** A version that PIN blocks may be under: whatever is not retired. */
+function findVersion({ keys }: Config, id: string, version: number, problems: string[]): KeyEntry | undefined {
+  const key = keys.find((each) => each.id === id && each.version === version)
+  if (key !== undefined && key.state !== 'retired') return key
+  problems.push(`key ${id} version ${version}: ${key === undefined ? 'there is none' : 'it is retired'}`)
+  return undefined
 }
 
 function findActive({ keys }: Config, id: string, problems: string[]): KeyEntry | undefined {

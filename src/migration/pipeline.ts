@@ -96,8 +96,8 @@ export class Pipeline {
     const { from, to, prw } = parameters
     if (batch.items === 0) return Promise.resolve(NOTHING)
     return team.translate({
-      from: { key: from.key.id, format: from.format },
-      to: { key: to.key.id, format: to.format },
+      from: { key: from.key.id, format: from.format, version: from.key.version },
+      to: { key: to.key.id, format: to.format, version: to.key.version },
       items: batch.items,
       packed: batch.packed(),
       ...(isDryRun && { checkOnly: true }),

@@ -109,6 +109,7 @@ module.exports = {
     only('redis-in-the-gateway', ['@redis', 'rate-limiter-flexible'], '^src/gateway/', 'Limits are the gateway.'),
     only('jose-in-the-gateway', ['jose'], '^src/gateway/', 'Tokens of callers are checked where callers come in.'),
     only('forge-in-the-cli', ['node-forge', 'commander'], '^src/cli/', 'Certificates are made by a command.'),
+    only('x509-in-one-file', ['@peculiar'], '^src/cli/certs/x509\\.ts$', 'Certificates are made by a command.'),
     only('pino-in-the-log', ['pino'], '^src/log\\.ts$', 'One file decides what a record is.'),
     only('yaml-in-the-configuration', ['yaml'], '^src/(?:config|cli/development/)', 'One reader of the configuration.'),
   ],

@@ -78,8 +78,8 @@ export class SecondHand {
       .map(({ type, value }) => ({ type, value }))
   }
 
-  destroy(id: string): void {
-    this.#lib.C_DestroyObject(this.#session, this.#find(id))
+  destroy(id: string, objectClass: number = pkcs11.CKO_SECRET_KEY): void {
+    this.#lib.C_DestroyObject(this.#session, this.#find(id, objectClass))
   }
 
   create(description: Template, valueHex: string): Handle {
@@ -107,9 +107,9 @@ export class SecondHand {
     return content
   }
 
-  #findAll(id: string): Handle[] {
+  #findAll(id: string, objectClass: number): Handle[] {
     this.#lib.C_FindObjectsInit(this.#session, [
-      { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
+      { type: pkcs11.CKA_CLASS, value: objectClass },
       { type: pkcs11.CKA_ID, value: Buffer.from(id) },
     ])
     const found = this.#lib.C_FindObjects(this.#session, 10)
@@ -117,8 +117,8 @@ export class SecondHand {
     return found
   }
 
-  #find(id: string): Handle {
-    const found = this.#findAll(id)
+  #find(id: string, objectClass: number = pkcs11.CKO_SECRET_KEY): Handle {
+    const found = this.#findAll(id, objectClass)
     if (found.length !== 1) throw new Error(`${found.length} objects carry the CKA_ID ${id}`)
     return found[0]!
   }

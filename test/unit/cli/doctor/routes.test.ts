@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { routesOf, unservedRoutes } from '../../../src/cli/doctor-routes.ts'
-import type { KeyEntry } from '../../../src/config/schema.ts'
+import { routesOf, unservedRoutes } from '../../../../src/cli/doctor/routes.ts'
+import type { KeyEntry } from '../../../../src/config/schema.ts'
 
 const key = (id: string, members: Partial<KeyEntry>) => ({ id, ...members }) as KeyEntry
 const zoneIn = key('in', { purpose: 'zone-pin', direction: 'in', formats: ['ISO-0', 'ISO-3'] })

@@ -1,5 +1,5 @@
 /** Which routes of the HTTP contract a key serves, for `doctor` to say what is missing when a token cannot serve it. */
-import type { KeyEntry } from '../config/schema.ts'
+import type { KeyEntry } from '../../config/schema.ts'
 
 /** The routes that need a key like this one, each with what of it depends on the key. */
 export function routesOf(key: KeyEntry): string[] {

@@ -1,4 +1,4 @@
-/** `pinbridge init --dev`: makes a development set-up. What makes it is not part of a production image. */
+/** `pinbridge init`: the guided set-up for production, and with `--dev` a development set-up, which is not part of a production image. */
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { MODULE_VARIABLE, type TokenConfig } from '../config/schema.ts'
 import { HsmStartError } from '../hsm/hsm.ts'
@@ -16,29 +16,83 @@ interface InitOptions {
   readonly libraryParameters?: string
   readonly socket?: Socket
   readonly environment: Record<string, string>
+  readonly answers?: string
   readonly json?: boolean
 }
+
+const NOTES = `
+Without --dev it asks its questions at the terminal and explains each: the HSM's PKCS#11 module and token, its PIN file,
+the callers and what each may do, addresses, certificates, users. It then logs in to the token, generates the keys that
+the service needs for itself and for D1 inside the HSM, and writes to DIR:
+
+  pinbridge.yaml    the configuration, with comments
+  STEPS.md          the steps that are left, with their commands
+  server.csr        the certificate request for the bank's authority; server-key.pem and server.pem, which stands in
+  answers.yaml      what was answered, for the next node: no secret in it
+
+It makes no key before the last question. Ctrl-C ends it at any question and leaves nothing behind, neither in DIR nor in
+the token. A PIN is typed without being shown, tried once, and never has a default. Zone keys, PRW and MAC keys are not
+made here: they come in by "pinbridge ceremony" or "pinbridge keys import".
+
+Examples:
+  pinbridge init --dir /etc/pinbridge                           ask everything
+  pinbridge init --dir /etc/pinbridge --answers node1.yaml      ask what the file does not answer
+  pinbridge init --dev --dir ./dev                              a set-up to try things out, with SoftHSM
+
+Exit codes: 0 made; 64 an answer is missing or was not given as it must be; 65 the answers file is wrong; 66 it is not there;
+69 the HSM cannot be used, or refused the PIN; 73 DIR is not empty, or the token holds such keys already; 77 with --dev, the
+surroundings are not for development; 78 what was answered makes no configuration that can be used; 130 Ctrl-C.`
 
 /** Declares the command. */
 export function initCommand(): Command {
   return new Command('init')
-    .description('make a development set-up: token, keys, certificates and configuration')
-    .requiredOption('--dev', 'say that this is for development: the keys have values that are printed')
+    .description('set up a new installation: ask, generate keys in the HSM, write configuration and next steps')
     .requiredOption('--dir <dir>', 'where to make it; absent or empty')
-    .option('--module <file>', 'the PKCS#11 module; left out, SoftHSM where distributions put it')
+    .option('--answers <file>', 'YAML or JSON with answers, for who sets up several nodes; no secret in it')
+    .option('--dev', 'for development only: a SoftHSM token, keys with values that are printed, and no question')
+    .option('--module <file>', 'with --dev: the PKCS#11 module; left out, SoftHSM where distributions put it')
     .option(
       '--token-label <label>',
-      'make the keys in this token of the module, which is there, instead of a new SoftHSM one',
+      'with --dev: make the keys in this token of the module, which is there, instead of a new SoftHSM one',
     )
-    .option('--pin-file <file>', "file with that token's user PIN; it stays where it is")
-    .option('--library-parameters <text>', 'what the module is given at C_Initialize')
-    .addOption(new Option('--socket <kind>', 'what the module reaches its HSM by').choices(['none', 'unix', 'inet']))
-    .option('--environment <name=value>', 'a variable that the module reads; may be given again', collect, {})
-    .option('--json', 'print what was made as one JSON object, key values included')
-    .action(init)
+    .option('--pin-file <file>', "with --dev: file with that token's user PIN; it stays where it is")
+    .option('--library-parameters <text>', 'with --dev: what the module is given at C_Initialize')
+    .addOption(
+      new Option('--socket <kind>', 'with --dev: what the module reaches its HSM by').choices(['none', 'unix', 'inet']),
+    )
+    .option(
+      '--environment <name=value>',
+      'with --dev: a variable that the module reads; may be given again',
+      collect,
+      {},
+    )
+    .option('--json', 'print what was made as one JSON object; with --dev, key values included')
+    .addHelpText('after', NOTES)
+    .action((options: InitOptions) => (options.dev ? initDevelopment(options) : initProduction(options)))
 }
 
-async function init(options: InitOptions): Promise<void> {
+async function initProduction(options: InitOptions): Promise<void> {
+  const { dir, answers, json, module, tokenLabel, pinFile, libraryParameters, socket, environment } = options
+  const said = [module, tokenLabel, pinFile, libraryParameters, socket, ...Object.keys(environment)]
+  if (said.some((each) => each !== undefined)) {
+    throw new CommandError(
+      EX_USAGE,
+      'without --dev, the token is asked for: say only --dir, and --answers if you have them',
+    )
+  }
+  // Loaded here, because it loads native code, and the supervisor is forbidden to.
+  const { makeGuidedSetUp } = await import('./setup/guided.ts')
+  const setUp = await makeGuidedSetUp(dir, answers)
+  process.stdout.write(
+    json
+      ? `${JSON.stringify(setUp)}\n`
+      : `Made ${setUp.config}.\nWhat is left to do stands in ${setUp.steps}, with the commands.\n`,
+  )
+}
+
+async function initDevelopment(options: InitOptions): Promise<void> {
+  if (options.answers !== undefined)
+    throw new CommandError(EX_USAGE, '--answers does not go with --dev, which asks nothing')
   for (const name of ['NODE_ENV', 'PINBRIDGE_ENVIRONMENT']) {
     const environment = process.env[name]
     if (environment !== undefined && !['', 'development', 'test'].includes(environment)) {

@@ -175,14 +175,9 @@ describe('pinbridge init --dev --json', () => {
     expect(() => statSync(refused)).toThrow()
   })
 
-  it('refuses without --dev or --dir, with an unknown option, or with a module that is none, and makes nothing', async () => {
+  it('refuses without --dir, with an unknown option, or with a module that is none, and makes nothing', async () => {
     const none = join(folder.path, 'none')
-    for (const args of [
-      ['--dir', none],
-      ['--dev'],
-      ['--dev', '--dir', none, '--force'],
-      ['--dev', '--dir', none, 'more'],
-    ]) {
+    for (const args of [['--dev'], ['--dev', '--dir', none, '--force'], ['--dev', '--dir', none, 'more']]) {
       const { code, stdout, stderr } = await pinbridge(['init', ...args])
       expect(code).not.toBe(0)
       expect(stdout).toBe('')

@@ -20,7 +20,7 @@ import type { ImportOptions } from './import.ts'
 import { asCommandError, headerJson, headerTable, readKeyBlock, versionWarning } from './key-block-text.ts'
 import { plannedKeyOf, type PlannedKey } from './planned-key.ts'
 import { storeSymmetricKey } from './store-key.ts'
-import { expectReads, transportKey } from './transport-of-config.ts'
+import { expectNotWeaker, expectReads, transportKey } from './transport-of-config.ts'
 
 /** Imports the key of a block, or shows its header. */
 export async function importKeyBlock(options: ImportOptions): Promise<void> {
@@ -37,6 +37,7 @@ export async function importKeyBlock(options: ImportOptions): Promise<void> {
   const planned = plannedKeyOf(options, config, 'imported')
   const transport = transportKey(config, options.transport, 'import')
   expectReads(transport, header.versionId)
+  expectNotWeaker(transport, planned)
   expectFits(block, planned, config)
   const entry = await withProgress('importing the key', () =>
     withEveryToken(config, (opened) => importUnder(opened, options.config!, config, { block, transport, planned })),

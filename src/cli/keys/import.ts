@@ -28,7 +28,8 @@ What the header must say:
   pin-mac               key usage M6 or M3, by its profile; mode of use as for prw
   audit-mac             key usage M6, mode of use C          limit-hash  key usage M6, mode of use G
   key-transport         key usage K1 or K0; mode of use D for import, E for export, B for both
-A wider mode of use (B, C, N) fits a key that is to do less. --exportable needs exportability E or S.
+A wider mode of use (B, C, N) fits a key that is to do less. --exportable needs exportability E or S. A key under a transport key
+that is weaker than it is not taken: have it sent under a stronger one.
 
 A block that is damaged, that is under another transport key, or that is for another use is refused with one sentence, whichever
 it is. Versions B and D are taken; A and C are obsolete, and taken with a warning under a transport key that was imported with

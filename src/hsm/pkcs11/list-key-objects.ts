@@ -18,7 +18,7 @@ const KINDS = [
 ] as const
 const MOST_CHARACTERS = 80
 
-/** Lists them; whatever of a name cannot be read is empty. */
+/** Lists them by id, since a token keeps no order; whatever of a name cannot be read is empty. */
 export function listKeyObjects({ lib, anchor }: Pick<Token, 'lib' | 'anchor'>): KeyObjectName[] {
   const names: KeyObjectName[] = []
   for (const [kind, objectClass] of KINDS) {
@@ -36,7 +36,8 @@ export function listKeyObjects({ lib, anchor }: Pick<Token, 'lib' | 'anchor'>): 
       names.push({ kind, id: read(pkcs11.CKA_ID), label: read(pkcs11.CKA_LABEL) })
     }
   }
-  return names
+  const textOf = ({ id, kind, label }: KeyObjectName): string => [id, kind, label].join(' ')
+  return names.sort((a, b) => (textOf(a) < textOf(b) ? -1 : 1))
 }
 
 function printable(value: Buffer): string {

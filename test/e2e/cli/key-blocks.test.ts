@@ -179,6 +179,13 @@ describe('pinbridge keys import', () => {
     expect([code, stdout, stderr]).toEqual([77, '', 'key zmk-128@1 is not for import: its "use" says export\n'])
   })
 
+  it('takes no key under one that is weaker than it (77)', async () => {
+    const stronger = asZpk.replace('TDEA-128', 'TDEA-192')
+    const { code, stdout, stderr } = await importBlock(A_7_2_2.block, `--transport zmk-2 ${stronger} --direction out`)
+    expect([code, stdout]).toEqual([77, ''])
+    expect(stderr).toBe('key refused is of TDEA-192 and must not travel under zmk-2, which is weaker (TDEA-128)\n')
+  })
+
   it('leaves a token that cannot be written as it was, and says so (69)', async () => {
     const other = temporaryFolder()
     const [from, copy] = [join(folder.path, 'dev'), join(other.path, 'dev')]

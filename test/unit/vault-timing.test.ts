@@ -65,7 +65,8 @@ it('content is refused in one time, wherever it is wrong', TIMEOUT, async (conte
   await expectOneTime(context, 'content', kinds, { boundUs: 2, ...ROUNDS })
 })
 
-it('hex is read and written in one time, whatever its digits are', TIMEOUT, async (context) => {
+// Once in many runs one kind's texts lie in memory where they take 4 ns longer each: a branch shows wherever they lie.
+it('hex is read and written in one time, whatever its digits are', { ...TIMEOUT, retry: 2 }, async (context) => {
   const BLOCKS = 100
   const kinds = { digits: '0123456789', letters: 'abcdef', both: '0123456789abcdef' }
   const target = Buffer.alloc(8)

@@ -1,18 +1,7 @@
 /** What `doctor` says of a service that runs with this configuration, and of what it shares with other nodes. */
-import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import type { ExaminedConfig } from '../../config/config.ts'
+import { configurationHash, readinessOf } from '../readiness.ts'
 import { finding, type Finding } from './finding.ts'
-
-const ANSWER_MS = 3000
-
-/** What of `GET /readyz` is looked at. */
-interface Readiness {
-  readonly ready?: boolean
-  readonly reason?: string
-  readonly vaults?: readonly unknown[]
-  readonly configuration?: { readonly inUse?: string; readonly refused?: string }
-}
 
 const REASONS: Readonly<Record<string, string>> = {
   stopping: 'it is being stopped: wait, or start it again',
@@ -36,7 +25,7 @@ async function runningFindings(
   configPath: string,
   { host, port }: { readonly host: string; readonly port: number },
 ): Promise<Finding[]> {
-  const readiness = port === 0 ? undefined : await ask(host, port)
+  const readiness = port === 0 ? undefined : await readinessOf(host, port)
   if (readiness === undefined) {
     return [
       finding('service', 'service', 'note', 'none answers on the management listener: it does not run, or elsewhere'),
@@ -50,7 +39,7 @@ async function runningFindings(
       : finding('service', 'service', 'note', `runs and is not ready (${plain(reason)})`, REASONS[reason]),
   ]
   if (configuration?.inUse === undefined) return findings
-  const sha256 = createHash('sha256').update(readFileSync(configPath)).digest('hex')
+  const sha256 = configurationHash(configPath)
   if (configuration.inUse === sha256) return findings
   return [
     ...findings,
@@ -70,17 +59,6 @@ async function runningFindings(
           'send it SIGHUP to have it reload',
         ),
   ]
-}
-
-async function ask(host: string, port: number): Promise<Readiness | undefined> {
-  const authority = host.includes(':') ? `[${host}]` : host
-  try {
-    const answer = await fetch(`http://${authority}:${port}/readyz`, { signal: AbortSignal.timeout(ANSWER_MS) })
-    const body: unknown = await answer.json()
-    return typeof body === 'object' && body !== null && 'ready' in body ? (body as Readiness) : undefined
-  } catch {
-    return undefined
-  }
 }
 
 function plain(text: string): string {

@@ -1,21 +1,12 @@
 /** Asks the service that runs with a configuration file whether it has taken the file over as it stands now. */
-import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { get } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { managementAddressIn } from '../../config/management-address.ts'
+import { configurationHash, readinessOf } from '../readiness.ts'
 import { withProgress } from '../terminal/progress.ts'
 
-const ANSWER_MS = 3000
 const ASK_EVERY_MS = 500
 /** A reload opens each token on trial and replaces every vault; after so long something is wrong. */
 const PATIENCE_MS = 120_000
-
-/** What the management listener says of the configuration, in its readiness. */
-interface Readiness {
-  readonly ready: boolean
-  readonly configuration?: { readonly inUse: string; readonly refused?: string; readonly renewing: number }
-}
 
 /** Where a running service stands with the file. */
 export type TakenOver =
@@ -34,7 +25,7 @@ export async function isTakenOver(configPath: string, managementPort?: number): 
   const readiness = await readinessOf(host, managementPort ?? port)
   if (readiness === undefined) return 'not-running'
   const { inUse, refused, renewing } = readiness.configuration ?? { inUse: '', renewing: 0 }
-  const file = createHash('sha256').update(readFileSync(configPath)).digest('hex')
+  const file = configurationHash(configPath)
   if (inUse === file) return renewing === 0 ? 'yes' : 'no'
   return refused === file ? 'refused' : 'no'
 }
@@ -63,23 +54,4 @@ export function saidOf(answer: TakenOver): string {
     case 'not-running':
       return 'No service answers at the management address of this configuration: where one runs by it, it takes it over by itself, or at SIGHUP.'
   }
-}
-
-function readinessOf(host: string, port: number): Promise<Readiness | undefined> {
-  return new Promise((resolve) => {
-    const request = get({ host, port, path: '/readyz', agent: false, timeout: ANSWER_MS }, (response) => {
-      const chunks: Buffer[] = []
-      response.on('data', (chunk: Buffer) => chunks.push(chunk))
-      response.once('end', () => {
-        try {
-          resolve(JSON.parse(Buffer.concat(chunks).toString('utf8')) as Readiness)
-        } catch {
-          // Whatever answers there is no pinbridge.
-          resolve(undefined)
-        }
-      })
-    })
-    request.once('timeout', () => request.destroy())
-    request.once('error', () => resolve(undefined))
-  })
 }

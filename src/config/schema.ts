@@ -37,6 +37,19 @@ const OFFLINE_PURPOSES = ['key-transport', 'transcript-sign', 'tls-sign'] as con
 /** What a key is for: it serves this and nothing else. */
 export const PURPOSES = [...SERVING_PURPOSES, ...OFFLINE_PURPOSES] as const
 
+/** Algorithm and length of a key. */
+export const ALGORITHMS = [
+  'TDEA-128',
+  'TDEA-192',
+  'AES-128',
+  'AES-192',
+  'AES-256',
+  'EC-P256',
+  'RSA-2048',
+  'RSA-3072',
+  'RSA-4096',
+] as const
+
 const key = Type.Object(
   {
     id,
@@ -49,17 +62,7 @@ const key = Type.Object(
     use: Type.Optional(
       Type.Array(choice('generate', 'verify', 'import', 'export'), { minItems: 1, uniqueItems: true }),
     ),
-    algorithm: choice(
-      'TDEA-128',
-      'TDEA-192',
-      'AES-128',
-      'AES-192',
-      'AES-256',
-      'EC-P256',
-      'RSA-2048',
-      'RSA-3072',
-      'RSA-4096',
-    ),
+    algorithm: choice(...ALGORITHMS),
     kcv: hex('{3,5}'),
     check: Type.Optional(hex('{3,16}')),
     formats: Type.Optional(

@@ -1,6 +1,6 @@
 /** The options that describe a new key, for every command that makes one: `keys generate`, `keys import`, `ceremony`. */
 import { Option, type Command } from 'commander'
-import { PURPOSES, type KeyEntry } from '../../config/schema.ts'
+import { ALGORITHMS, PURPOSES, type KeyEntry } from '../../config/schema.ts'
 import { EX_USAGE } from '../../exit-codes.ts'
 import { CommandError } from '../command-error.ts'
 
@@ -23,19 +23,6 @@ export interface KeyOptions {
   readonly exportable?: boolean
   readonly legacyBlocks?: boolean
 }
-
-/** Every algorithm of a key. */
-export const ALGORITHMS: readonly KeyEntry['algorithm'][] = [
-  'TDEA-128',
-  'TDEA-192',
-  'AES-128',
-  'AES-192',
-  'AES-256',
-  'EC-P256',
-  'RSA-2048',
-  'RSA-3072',
-  'RSA-4096',
-]
 
 /** For the help of each of these commands: what a purpose needs. */
 export const KEY_OPTION_NOTES = `

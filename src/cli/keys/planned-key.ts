@@ -1,12 +1,12 @@
 /** Turns the options that describe a new key into a key that may be made, or says what is wrong with them. */
 import { checkKeys } from '../../config/key-rules.ts'
 import { profilesOf } from '../../config/profile-rules.ts'
-import { PURPOSES, type Config, type KeyEntry } from '../../config/schema.ts'
+import { ALGORITHMS, PURPOSES, type Config, type KeyEntry } from '../../config/schema.ts'
 import { EX_CANTCREAT, EX_USAGE } from '../../exit-codes.ts'
 import { macFormOf } from '../../hsm/mac-keys.ts'
 import { findProfile } from '../../pin-change/shipped-profiles.ts'
 import { CommandError } from '../command-error.ts'
-import { ALGORITHMS, type KeyOptions } from './key-options.ts'
+import type { KeyOptions } from './key-options.ts'
 
 /** A key before it is made: its value has neither a KCV nor a known answer yet. */
 export type PlannedKey = Omit<KeyEntry, 'kcv' | 'check' | 'origin'>

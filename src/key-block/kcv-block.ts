@@ -6,7 +6,7 @@
  *
  * @see ANSI X9.143:2021, 6.3.6 (KC, KP)
  */
-import { decodeHex, encodeHex } from '../bytes.ts'
+import { decodeHex, equalConstantTime } from '../bytes.ts'
 import type { SecretScope } from '../secret.ts'
 import { cmac } from './cmac.ts'
 import { openEcb, type BlockAlgorithm } from './ecb.ts'
@@ -35,7 +35,9 @@ export function agreesWithKc(
     .filter(({ id }) => id === 'KC')
     .every(({ data }) => {
       const make = whole[data.slice(0, 2)]
-      return make === undefined || beginsWith(encodeHex(make()), data.slice(2))
+      const kcv = decodeHex(data.slice(2))
+      if (make === undefined) return true
+      return kcv !== undefined && kcv.length >= FEWEST_BYTES && equalConstantTime(make().subarray(0, kcv.length), kcv)
     })
 }
 

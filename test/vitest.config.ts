@@ -20,6 +20,9 @@ const MEASURING = ['test/unit/vault-timing.test.ts']
 /** The commands as a person runs them. */
 const COMMANDS = ['test/e2e/cli/**/*.test.ts']
 
+/** What callers and operators have of a running service: clients, adapter, D1, documents, metrics and traces. */
+const CALLERS = ['test/e2e/callers/**/*.test.ts']
+
 export default defineConfig({
   test: {
     root: new URL('..', import.meta.url).pathname,
@@ -42,8 +45,15 @@ export default defineConfig({
       })),
       // One person at one token: nothing in it depends on what else the machine does.
       { test: { ...common, name: 'cli', include: COMMANDS } },
+      { test: { ...common, name: 'callers', include: CALLERS } },
       {
-        test: { ...common, name: 'e2e', include: ['test/e2e/**/*.test.ts'], exclude: COMMANDS, fileParallelism: false },
+        test: {
+          ...common,
+          name: 'e2e',
+          include: ['test/e2e/**/*.test.ts'],
+          exclude: [...COMMANDS, ...CALLERS],
+          fileParallelism: false,
+        },
       },
     ],
   },

@@ -20,8 +20,12 @@ const MEASURING = ['test/unit/vault-timing.test.ts']
 /** The commands as a person runs them. */
 const COMMANDS = ['test/e2e/cli/**/*.test.ts']
 
-/** What callers and operators have of a running service: clients, adapter, D1, documents, metrics and traces. */
-const CALLERS = ['test/e2e/callers/**/*.test.ts']
+/** What callers and operators have of a running service, and what it answers. */
+const CALLERS = [
+  ...['audit', 'bad-input', 'callers', 'routes'].map((folder) => `test/e2e/${folder}/**/*.test.ts`),
+  ...['files', 'rejects', 'resume', 'translation'].map((name) => `test/e2e/migrate/${name}.test.ts`),
+  ...['demo', 'pin-tries', 'production', 'tokens'].map((name) => `test/e2e/${name}.test.ts`),
+]
 
 export default defineConfig({
   test: {
@@ -43,7 +47,7 @@ export default defineConfig({
           provide: { token },
         },
       })),
-      // One person at one token: nothing in it depends on what else the machine does.
+      // One person at one token, or one service that is asked: nothing in them depends on what else the machine does.
       { test: { ...common, name: 'cli', include: COMMANDS } },
       { test: { ...common, name: 'callers', include: CALLERS } },
       {

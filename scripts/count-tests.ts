@@ -1,6 +1,6 @@
 /**
- * Prints the closing count from the runner's own JSON report, and what was skipped, with the token that cannot do it and
- * why; no test at all is a failure.
+ * Prints the closing count from the runner's own JSON report, what passed at the second try only and why it failed before, and what
+ * was skipped, with the token that cannot do it and why; no test at all is a failure.
  */
 import { readFileSync } from 'node:fs'
 
@@ -15,6 +15,7 @@ interface Report {
     readonly assertionResults: readonly {
       readonly status: string
       readonly fullName: string
+      readonly failureMessages: readonly string[]
       readonly meta: { readonly skipped?: string }
     }[]
   }[]
@@ -34,6 +35,12 @@ for (const file of report.testResults) {
     if (status !== 'skipped' && meta.skipped === undefined) continue
     const reason = meta.skipped ?? (broken.includes(file) ? `${file.name} could not be set up` : 'in the short form')
     skips.set(reason, [...(skips.get(reason) ?? []), fullName])
+  }
+}
+for (const { assertionResults } of report.testResults) {
+  for (const { status, fullName, failureMessages } of assertionResults) {
+    if (status !== 'passed' || failureMessages.length === 0) continue
+    process.stdout.write(`\npassed at the second try\n  ${fullName}\n    ${failureMessages[0]!.split('\n', 1)[0]}\n`)
   }
 }
 for (const [reason, names] of skips) {

@@ -3,7 +3,7 @@ import type { Report } from './problems.ts'
 import type { Config, KeyEntry } from './schema.ts'
 import { profilesOf } from './profile-rules.ts'
 import { isUsable } from '../hsm/key-catalogue.ts'
-import { isKeyPair } from '../hsm/key-pairs.ts'
+import { isJweKey, isKeyPair } from '../hsm/key-pairs.ts'
 import type { MacAlgorithm, Profile } from '../pin-change/profile.ts'
 import { findProfile, SHIPPED_PROFILES } from '../pin-change/shipped-profiles.ts'
 
@@ -22,6 +22,8 @@ type Member =
   | 'kid'
   | 'alg'
   | 'enc'
+  | 'issuerId'
+  | 'audience'
 type Use = NonNullable<KeyEntry['use']>[number]
 
 const NEEDED: Readonly<Record<Purpose, readonly Member[]>> = {
@@ -32,9 +34,13 @@ const NEEDED: Readonly<Record<Purpose, readonly Member[]>> = {
   'pin-mac': ['use', 'profile', 'check'],
   'audit-mac': ['check'],
   'limit-hash': ['check'],
+  'jwe-open': ['alg', 'enc'],
+  'assertion-sign': ['issuerId'],
   'key-transport': ['use', 'check'],
   'transcript-sign': [],
   'tls-sign': [],
+  'credential-sign': [],
+  'credential-wrap': ['check'],
 }
 
 const OPTIONAL: Readonly<Partial<Record<Purpose, readonly Member[]>>> = {
@@ -44,7 +50,10 @@ const OPTIONAL: Readonly<Partial<Record<Purpose, readonly Member[]>>> = {
   prw: ['exportable'],
   'pin-mac': ['exportable'],
   'limit-hash': ['exportable'],
+  'jwe-open': ['kid'],
+  'assertion-sign': ['audience', 'kid'],
   'key-transport': ['exportable', 'legacyBlocks'],
+  'credential-wrap': ['exportable'],
 }
 
 const USES: Readonly<Partial<Record<Purpose, readonly Use[]>>> = {
@@ -66,6 +75,8 @@ const MEMBERS: readonly Member[] = [
   'kid',
   'alg',
   'enc',
+  'issuerId',
+  'audience',
 ]
 
 const TDEA: readonly Algorithm[] = ['TDEA-128', 'TDEA-192']
@@ -79,9 +90,13 @@ const ALGORITHMS: Readonly<Record<Purpose, readonly Algorithm[]>> = {
   'pin-mac': [...TDEA, ...AES],
   'audit-mac': AES,
   'limit-hash': AES,
+  'jwe-open': ['EC-P256', 'RSA-2048', 'RSA-3072', 'RSA-4096'],
+  'assertion-sign': ['EC-P256'],
   'key-transport': [...TDEA, ...AES],
   'transcript-sign': ['EC-P256'],
   'tls-sign': ['EC-P256', 'RSA-2048', 'RSA-3072', 'RSA-4096'],
+  'credential-sign': ['EC-P256', 'Ed25519'],
+  'credential-wrap': ['AES-256'],
 }
 
 const MAC_KEY_ALGORITHMS: Readonly<Partial<Record<MacAlgorithm, readonly Algorithm[]>>> = {
@@ -105,7 +120,7 @@ export function checkKeys(config: Config, report: Report): void {
     checkLengths(key, at)
     checkUses(key, at)
     checkTransport(key, at)
-    if (purpose === 'jwe-decrypt') checkJweKey(config, key, at)
+    if (isJweKey(key)) checkJweKey(config, key, at)
     else if (purpose === 'zone-pin' || purpose === 'seccos-pin') checkPinKey(key, at)
     else if (purpose === 'prw' || purpose === 'pin-mac') checkProfiledKey(config, key, at)
   })
@@ -151,7 +166,7 @@ function checkMembers(key: KeyEntry, at: At): void {
 }
 
 function aKeyOf(purpose: Purpose): string {
-  return `${purpose === 'audit-mac' ? 'an' : 'a'} ${purpose} key`
+  return `${purpose.startsWith('a') ? 'an' : 'a'} ${purpose} key`
 }
 
 /** The KCV has one length for each kind of key; `check` is as long as a KCV, or it is a whole MAC. */

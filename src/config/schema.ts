@@ -30,9 +30,19 @@ const date = Type.String({
 const choice = <T extends string[]>(...values: [...T]) => Type.Enum(values, { type: 'string' })
 
 /** What keys of the running service are for. */
-const SERVING_PURPOSES = ['jwe-decrypt', 'zone-pin', 'seccos-pin', 'prw', 'pin-mac', 'audit-mac', 'limit-hash'] as const
-/** What keys are for that commands use and no vault is given: to carry keys, to sign transcripts, and for TLS. */
-const OFFLINE_PURPOSES = ['key-transport', 'transcript-sign', 'tls-sign'] as const
+const SERVING_PURPOSES = [
+  'jwe-decrypt',
+  'zone-pin',
+  'seccos-pin',
+  'prw',
+  'pin-mac',
+  'audit-mac',
+  'limit-hash',
+  'jwe-open',
+  'assertion-sign',
+] as const
+/** What keys are for that commands use and no vault is given: to carry keys, to sign transcripts, for TLS, and as credentials. */
+const OFFLINE_PURPOSES = ['key-transport', 'transcript-sign', 'tls-sign', 'credential-sign', 'credential-wrap'] as const
 
 /** What a key is for: it serves this and nothing else. */
 export const PURPOSES = [...SERVING_PURPOSES, ...OFFLINE_PURPOSES] as const
@@ -45,6 +55,7 @@ export const ALGORITHMS = [
   'AES-192',
   'AES-256',
   'EC-P256',
+  'Ed25519',
   'RSA-2048',
   'RSA-3072',
   'RSA-4096',
@@ -79,6 +90,14 @@ const key = Type.Object(
     kid: Type.Optional(Type.String({ minLength: 1, maxLength: 256 })),
     alg: Type.Optional(choice('ECDH-ES', 'RSA-OAEP-256')),
     enc: Type.Optional(choice('A256GCM')),
+    // assertion-sign: whom an assertion speaks for, and whom it is meant for; a caller chooses neither.
+    issuerId: Type.Optional(
+      Type.String({
+        pattern: '^[A-Za-z0-9_-]{10}$',
+        description: '10 letters, digits, underscores or hyphens, as D1 gave it',
+      }),
+    ),
+    audience: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })),
     origin: choice('generated', 'imported'),
     // When it was made, and the last day it should be used: for whoever plans its replacement.
     created: Type.Optional(date),
@@ -133,7 +152,9 @@ const recipient = Type.Object(
     ),
     alg: choice('ECDH-ES', 'RSA-OAEP-256'),
     enc: choice('A256GCM'),
-    profile: id,
+    // What may be sealed to it: PINs, by pin/get, or data of cards and consumers, by jwe/seal; neither serves the other.
+    use: Type.Enum(['pin', 'data'], { type: 'string', default: 'pin' }),
+    profile: Type.Optional(id),
     development: Type.Boolean({ default: false }),
   },
   strict,
@@ -150,6 +171,9 @@ export const GRANTABLE_OPERATIONS = [
   'prw/verify',
   'mac/generate',
   'mac/verify',
+  'd1/assertion',
+  'jwe/seal',
+  'jwe/open',
   'jwks',
   'keys',
 ] as const
@@ -238,6 +262,25 @@ const limitStore = Type.Object(
       default: 'pinbridge:',
     }),
     whenGone: Type.Enum(['refuse', 'memory'], { type: 'string', default: 'refuse' }),
+  },
+  strict,
+)
+
+/** A collector that traces of requests are sent to, by OTLP over HTTP. */
+const tracing = Type.Object(
+  {
+    endpoint: Type.String({
+      pattern: '^https?://(?:\\[[0-9a-f:.]+\\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?/[A-Za-z0-9._~/-]*$',
+      description: 'https://host:port/path, as https://collector:4318/v1/traces',
+    }),
+    // Whoever signed the collector's certificate; by default the authorities that come with node.
+    caFile: Type.Optional(path),
+    // What the collector knows this service by, if it asks.
+    certificateFile: Type.Optional(path),
+    privateKeyFile: Type.Optional(path),
+    // Of the requests that no caller has decided on.
+    sampleRatio: Type.Number({ minimum: 0, maximum: 1, default: 1 }),
+    tracesPerSecond: Type.Integer({ minimum: 1, maximum: 10_000, default: 100 }),
   },
   strict,
 )
@@ -370,6 +413,8 @@ export const ConfigFile = Type.Object(
         strict,
       ),
     ),
+    // Without it no trace is made.
+    tracing: Type.Optional(tracing),
     logLevel: Type.Enum(['debug', 'info', 'warn', 'error'], { type: 'string', default: 'info' }),
   },
   strict,
@@ -406,20 +451,35 @@ export type ProcessUser = Static<typeof user>
 export type KeyEntry = Config['keys'][number]
 /** What D1's public pages leave open, as this issuer agreed it with D1. */
 export type D1Profile = Config['d1']['profiles'][number]
-/** Whoever PINs may be sealed for. */
+/** Whoever PINs, or data, may be sealed for. */
 export type Recipient = Config['d1']['recipients'][number]
 /** A caller, known by its certificate, and what it may do. */
 export type ClientEntry = Config['clients'][number]
 /** The server that nodes share their limits in. */
 export type LimitStoreConfig = Static<typeof limitStore>
+/** Where traces of requests go, and which. */
+export type TracingConfig = Static<typeof tracing>
 /** The name of an operation in a grant. */
 export type GrantableOperation = (typeof GRANTABLE_OPERATIONS)[number]
 
 /** What the gateway is given: no HSM member, no PIN file, and of the keys only what stands in GET /v1/keys. */
-export type GatewayConfig = Pick<Config, 'environment' | 'clients' | 'listeners' | 'limits' | 'audit' | 'logLevel'> & {
+export type GatewayConfig = Pick<
+  Config,
+  'environment' | 'clients' | 'listeners' | 'limits' | 'audit' | 'tracing' | 'logLevel'
+> & {
   readonly keys: readonly Pick<
     KeyEntry,
-    'id' | 'version' | 'purpose' | 'direction' | 'use' | 'algorithm' | 'kcv' | 'profile' | 'state'
+    | 'id'
+    | 'version'
+    | 'purpose'
+    | 'direction'
+    | 'use'
+    | 'algorithm'
+    | 'kcv'
+    | 'profile'
+    | 'state'
+    | 'created'
+    | 'expires'
   >[]
   /** The wire names of `type` in pin/set that any D1 profile accepts. */
   readonly setPinTypes: readonly string[]

@@ -60,6 +60,10 @@ export class ConfirmedHsm implements Hsm {
     return this.#hsm.sign(key, message)
   }
 
+  wrapKnownKey(key: KeyEntry): Promise<Buffer> {
+    return this.#hsm.wrapKnownKey(key)
+  }
+
   fillRandom(target: Buffer): Promise<void> {
     return this.#hsm.fillRandom(target)
   }

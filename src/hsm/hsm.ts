@@ -37,10 +37,13 @@ export interface Hsm {
    * Signs a message under a key that signs; what is given has been verified with the key's public half.
    *
    * @param message - no secret: it is hashed here, and the HSM is given its SHA-256 where it can sign that.
-   * @returns EC-P256: ECDSA with SHA-256, r | s, 64 bytes (IEEE P1363); RSA: RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 section
+   * @returns EC-P256: ECDSA with SHA-256, r | s, 64 bytes (IEEE P1363); Ed25519: 64 bytes (RFC 8032 section 5.1.6); RSA: RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 section
    * 8.2), as long as the modulus.
    */
   sign(key: KeyEntry, message: Uint8Array): Promise<Buffer>
+
+  /** Wraps a key of a published value under a key that wraps (RFC 5649), 40 bytes: its known answer. */
+  wrapKnownKey(key: KeyEntry): Promise<Buffer>
 
   /** Fills a slice with random bytes from the HSM. */
   fillRandom(target: Buffer): Promise<void>
@@ -60,6 +63,7 @@ export type EncipheredContent = Omit<SealedContent, 'cek'>
 /** The public half of a key pair of the token. */
 export type PublicKey =
   | { readonly kty: 'EC'; readonly crv: 'P-256'; readonly x: string; readonly y: string }
+  | { readonly kty: 'OKP'; readonly crv: 'Ed25519'; readonly x: string }
   | { readonly kty: 'RSA'; readonly n: string; readonly e: string }
 
 /** A key that this token cannot serve, though nothing is wrong with it: why, for an operator, and its public half if it was found. */

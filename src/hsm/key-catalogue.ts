@@ -8,6 +8,7 @@ import type { KeyRef, Zone } from '../bridge/contract.ts'
 import { ServiceError } from '../errors.ts'
 import { jwkThumbprint } from '../key-block/kcv.ts'
 import type { Profile, ProfileKind } from '../pin-change/profile.ts'
+import { isJweKey } from './key-pairs.ts'
 import { HsmStartError, type PublicKey, type UnavailableKey } from './hsm.ts'
 import { macFormOf, type MacForm } from './mac-keys.ts'
 
@@ -22,12 +23,22 @@ export interface ProfiledKey {
   readonly profile: Profile
 }
 
+/** A key that signs assertions: under which kid, for whom, and to whom if that is said. */
+export interface AssertionKey {
+  readonly key: KeyEntry
+  readonly kid: string
+  readonly issuerId: string
+  readonly audience: string | undefined
+}
+
 export class KeyCatalogue {
   readonly #active = new Map<string, KeyEntry>()
   /** Of each id, in the order in which they are tried. */
   readonly #versions = new Map<string, KeyEntry[]>()
   readonly #refs = new Map<KeyEntry, KeyRef>()
   readonly #byKid = new Map<string, KeyEntry>()
+  /** Of keys that sign what names its key. */
+  readonly #signingKids = new Map<KeyEntry, string>()
   readonly #profiles = new Map<string, Profile>()
   readonly #unavailable = new Set<KeyEntry>()
 
@@ -46,13 +57,15 @@ export class KeyCatalogue {
   }
 
   /**
-   * Learns the kid of each JWE key that the token holds: the configured one, or the thumbprint of its public key.
+   * Learns the kid of each key of the token that a JWE or an assertion names: the configured one, or the thumbprint of its public
+   * key.
    *
    * @throws HsmStartError if one kid names two keys.
    */
   learnPublicKeys(publicKeys: ReadonlyMap<KeyEntry, PublicKey>): void {
     for (const [key, publicKey] of publicKeys) {
-      if (key.purpose === 'jwe-decrypt') this.#learnKid(kidOf(key, publicKey), key)
+      if (isJweKey(key)) this.#learnKid(kidOf(key, publicKey), key)
+      if (key.purpose === 'assertion-sign') this.#signingKids.set(key, kidOf(key, publicKey))
     }
   }
 
@@ -61,7 +74,7 @@ export class KeyCatalogue {
     for (const [key, { publicKey }] of unavailable) {
       this.#unavailable.add(key)
       const kid = publicKey === undefined ? key.kid : kidOf(key, publicKey)
-      if (key.purpose === 'jwe-decrypt' && kid !== undefined) this.#learnKid(kid, key)
+      if (isJweKey(key) && kid !== undefined) this.#learnKid(kid, key)
     }
   }
 
@@ -93,9 +106,22 @@ export class KeyCatalogue {
     return ref
   }
 
-  /** The JWE key that a kid names, in any state that serves; undefined if none. */
-  jweKey(kid: string): KeyEntry | undefined {
-    return this.#byKid.get(kid)
+  /** The key that a JWE's kid names, in any state that serves; undefined if none, or if it is of the other purpose. */
+  jweKey(kid: string, purpose: 'jwe-decrypt' | 'jwe-open'): KeyEntry | undefined {
+    const key = this.#byKid.get(kid)
+    return key?.purpose === purpose ? key : undefined
+  }
+
+  /** The active version of the key of that id, if it signs assertions: no other makes anything new. */
+  assertionKey(id: string): AssertionKey {
+    const key = this.#active.get(id)
+    if (key?.purpose !== 'assertion-sign' || key.issuerId === undefined) {
+      throw new ServiceError('ERR_KEY_USE_FORBIDDEN')
+    }
+    this.expectAvailable(key)
+    const kid = this.#signingKids.get(key)
+    if (kid === undefined) throw new ServiceError('ERR_INTERNAL')
+    return { key, kid, issuerId: key.issuerId, audience: key.audience }
   }
 
   /**

@@ -23,7 +23,7 @@ import { cmac, doubleBlock } from '../key-block/cmac.ts'
 import { retailMac } from '../key-block/retail-mac.ts'
 import { SecretScope } from '../secret.ts'
 import type { CekSource, EncipheredContent, Hsm, PublicKey } from './hsm.ts'
-import { isKeyPair, isSigningKey } from './key-pairs.ts'
+import { isKeyPair, isSigningKey, isWrappingKey } from './key-pairs.ts'
 import { macUsesOf, type MacForm } from './mac-keys.ts'
 
 /**
@@ -31,6 +31,9 @@ import { macUsesOf, type MacForm } from './mac-keys.ts'
  * (its PAN would not be decimal digits) and no PIN block can begin with by more than chance.
  */
 const CHECK_MESSAGE = Buffer.from('pinbridge key check, version 001', 'ascii')
+
+/** Leftmost bytes of what a key that wraps makes of a published key. */
+const WRAPPING_CHECK_BYTES = 16
 
 /** Leftmost bytes of a block cipher's known answer: as many as a KCV has. */
 function checkBytes(key: KeyEntry): number {
@@ -41,13 +44,14 @@ function checkBytes(key: KeyEntry): number {
  * Computes the known answer that stands in the catalogue as `check`.
  *
  * A zone key that enciphers: the leftmost bytes of E_K(0…0); one that only deciphers: of D_K(0…0); a key that makes
- * MACs: its MAC over a fixed message. A key pair has none: it is checked with its public half on the spot.
+ * MACs: its MAC over a fixed message; a key that wraps: the leftmost bytes of a published key wrapped under it. A key pair has none: it is checked with its public half on the spot.
  *
  * @returns upper-case hex, or undefined where the key's use does not allow one to be computed (verify only).
  */
 export async function computeCheck(hsm: Hsm, key: KeyEntry, form: MacForm | undefined): Promise<string | undefined> {
   using secrets = new SecretScope()
   if (isKeyPair(key)) return undefined
+  if (isWrappingKey(key)) return encodeHex((await hsm.wrapKnownKey(key)).subarray(0, WRAPPING_CHECK_BYTES))
   if (form !== undefined) {
     if (!macUsesOf(key).includes('generate')) return undefined
     return (await hsm.generateMac(key, form.algorithm, CHECK_MESSAGE)).toString('hex').toUpperCase()
@@ -61,12 +65,12 @@ export async function computeCheck(hsm: Hsm, key: KeyEntry, form: MacForm | unde
 /**
  * Computes a symmetric key's KCV where its one use allows it: TDEA, E_K(0⁸); AES, CMAC(0¹⁶).
  *
- * @returns upper-case hex, or undefined for a key that only deciphers, only verifies, or makes TDEA MACs: its KCV was
+ * @returns upper-case hex, or undefined for a key that only deciphers, only verifies, only wraps, or makes TDEA MACs: its KCV was
  * recorded when it was made, and its known answer speaks for it.
  */
 export async function computeKcv(hsm: Hsm, key: KeyEntry, form: MacForm | undefined): Promise<string | undefined> {
   using secrets = new SecretScope()
-  const enciphers = form === undefined && !isKeyPair(key) && key.direction !== 'in'
+  const enciphers = form === undefined && !isKeyPair(key) && !isWrappingKey(key) && key.direction !== 'in'
   if (key.algorithm.startsWith('TDEA')) return enciphers ? await computeCheck(hsm, key, form) : undefined
   const zeros = secrets.take(16)
   let mac: Buffer
@@ -123,7 +127,9 @@ async function signsRightly(hsm: Hsm, key: KeyEntry, publicKey: PublicKey): Prom
 /** Verifies a signature as `Hsm.sign` gives it, by node:crypto and a public key. */
 export function verifiesSignature(publicKey: PublicKey, message: Uint8Array, signature: Uint8Array): boolean {
   const key = createPublicKey({ key: { ...publicKey }, format: 'jwk' })
-  return verify('sha256', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
+  // Ed25519 hashes the message itself.
+  const hash = publicKey.kty === 'OKP' ? null : 'sha256'
+  return verify(hash, message, { key, dsaEncoding: 'ieee-p1363' }, signature)
 }
 
 /** A key that only verifies must also refuse a wrong MAC: one that says yes to anything would let every forgery through. */

@@ -20,6 +20,8 @@ const PUBLIC_KCV_BYTES = 5
 // RFC 7638 3.2: the required members of each key type, in lexicographic order.
 const THUMBPRINT_MEMBERS: ReadonlyMap<unknown, readonly string[]> = new Map([
   ['EC', ['crv', 'kty', 'x', 'y']],
+  // RFC 8037 2.
+  ['OKP', ['crv', 'kty', 'x']],
   ['RSA', ['e', 'kty', 'n']],
 ])
 
@@ -50,7 +52,7 @@ export function zeroEnciphermentKcv(algorithm: BlockAlgorithm, key: Uint8Array, 
 /**
  * Computes the RFC 7638 thumbprint of a JWK with SHA-256, over its public members only.
  *
- * @param jwk - an EC or RSA key; private members are not looked at.
+ * @param jwk - an EC, OKP or RSA key; private members are not looked at.
  * @returns 43 characters of base64url, the default `kid` of a JWE key.
  * @throws ERR_INTERNAL if the key type is another one, or a required member is missing or empty.
  * @see RFC 7638, 3.1 to 3.3

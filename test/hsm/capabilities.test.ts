@@ -227,10 +227,11 @@ describe('with more or less than SoftHSM has', () => {
     const open = await made.open()
     expect(reasons(open)).toEqual({
       'jwe-ec': 'the token has no CKM_ECDH1_DERIVE',
+      'jwe-open': 'the token has no CKM_ECDH1_DERIVE',
       'zpk-aes': 'the token has no CKM_AES_ECB',
       prw: 'it was made to be used by a mechanism, and the token has no CKM_DES3_CMAC',
     })
-    expect([...open.publicKeys.keys()].map(({ id }) => id)).toEqual(['jwe-rsa'])
+    expect([...open.publicKeys.keys()].map(({ id }) => id)).toEqual(['jwe-rsa', 'assertion'])
     const catalogue = new KeyCatalogue(made.config.keys, profilesOf(made.config))
     catalogue.learnPublicKeys(open.publicKeys)
     catalogue.learnUnavailable(open.unavailable)
@@ -246,8 +247,10 @@ describe('with more or less than SoftHSM has', () => {
     expect(code(() => catalogue.zoneKey({ key: 'zpk-aes', format: 'ISO-0' }, 'in'))).toBe('ERR_KEY_USE_FORBIDDEN')
     expect(code(() => catalogue.generatingKey('prw', 'prw'))).toBe('ERR_HSM_UNAVAILABLE')
     expect(code(() => catalogue.generatingKey('prw-aes', 'prw'))).toBe('none')
-    expect(code(() => catalogue.expectAvailable(catalogue.jweKey('jwe-ec')!))).toBe('ERR_HSM_UNAVAILABLE')
-    expect(code(() => catalogue.expectAvailable(catalogue.jweKey('jwe-rsa')!))).toBe('none')
+    expect(code(() => catalogue.expectAvailable(catalogue.jweKey('jwe-ec', 'jwe-decrypt')!))).toBe(
+      'ERR_HSM_UNAVAILABLE',
+    )
+    expect(code(() => catalogue.expectAvailable(catalogue.jweKey('jwe-rsa', 'jwe-decrypt')!))).toBe('none')
     open.close()
   })
 

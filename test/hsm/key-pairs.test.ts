@@ -91,6 +91,7 @@ function signs(key: KeyEntry): boolean {
 describe('a key that signs', () => {
   it.for<[Pair['purpose'], Pair['algorithm'], number]>([
     ['transcript-sign', 'EC-P256', 64],
+    ['assertion-sign', 'EC-P256', 64],
     ['tls-sign', 'EC-P256', 64],
     ['tls-sign', 'RSA-2048', 256],
   ])('for %s of %s is made, found, and signs messages of any length', async ([purpose, algorithm, bytes], context) => {
@@ -143,6 +144,23 @@ describe('a key that signs', () => {
     const repurposed = { ...entry, purpose: 'tls-sign' } as const
     await expect(find(repurposed)).rejects.toThrow('its CKA_LABEL does not name this purpose')
   })
+})
+
+describe('a key that opens data', () => {
+  it.for<[Pair['algorithm']]>([['EC-P256'], ['RSA-2048']])(
+    'of %s is made as one for PINs is, and is no other by its label',
+    async ([algorithm], context) => {
+      const key = planned(context, { purpose: 'jwe-open', algorithm })
+      const alg = algorithm === 'EC-P256' ? 'ECDH-ES' : 'RSA-OAEP-256'
+      const entry: KeyEntry = { ...key, alg, enc: 'A256GCM', kcv: publicKeyKcv(await maker.generateKeyPair(key)) }
+      expect(await maker.proves(entry, new KeyCatalogue([entry], []))).toBe(true)
+      expect(signs(entry)).toBe(false)
+      expect(flagsOf(entry)).toMatchObject({ SIGN: false, SENSITIVE: true, EXTRACTABLE: false })
+      for (const purpose of ['jwe-decrypt', 'assertion-sign'] as const) {
+        await expect(find({ ...entry, purpose })).rejects.toThrow('its CKA_LABEL does not name this purpose')
+      }
+    },
+  )
 })
 
 describe('a JWE key that proves its possession when it is made', () => {

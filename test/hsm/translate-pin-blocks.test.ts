@@ -110,6 +110,8 @@ beforeAll(async () => {
     catalogue: new KeyCatalogue(open.keys, SHIPPED_PROFILES),
     d1Profiles: new Map(),
     recipients: new Map(),
+    dataRecipients: new Map(),
+    pinMemberNames: new Set(),
     seccosTranslation: true,
     isWeakPin: () => false,
   }

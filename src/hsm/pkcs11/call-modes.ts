@@ -2,6 +2,7 @@
 import type { KeyEntry } from '../../config/schema.ts'
 import { SecretScope } from '../../secret.ts'
 import type { PublicKey } from '../hsm.ts'
+import { isJweKey } from '../key-pairs.ts'
 import type { MacForm } from '../mac-keys.ts'
 import { opensOwnJwe } from '../self-test.ts'
 import type { CallMode, CallModes } from './calls.ts'
@@ -38,7 +39,7 @@ export async function chooseModes(
     ['rsa', 'RSA'],
     ['ecdh', 'EC'],
   ] as const) {
-    const key = keys.find((one) => one.purpose === 'jwe-decrypt' && one.algorithm.startsWith(algorithm))
+    const key = keys.find((one) => isJweKey(one) && one.algorithm.startsWith(algorithm))
     const publicKey = key && publicKeys.get(key)
     if (publicKey === undefined) continue
     measured[kind] = await fastestMs(() => opensOwnJwe(hsm, key!, publicKey))

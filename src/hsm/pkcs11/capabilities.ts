@@ -11,7 +11,19 @@ import { BlockCipher, type Chaining } from './block-cipher.ts'
 import type { Calls } from './calls.ts'
 import { macShape, type KeyShape } from './key-shapes.ts'
 import { Macs, type VendorRetailMac } from './macs.ts'
-import { blockBytesOf, CBC_ZERO_IV, CMAC, ECB, ECDSA, ECDSA_SHA256, RSA_PKCS1, RSA_PKCS1_SHA256 } from './mechanisms.ts'
+import {
+  AES_KEY_WRAP_KWP,
+  AES_KEY_WRAP_PAD,
+  blockBytesOf,
+  CBC_ZERO_IV,
+  CMAC,
+  ECB,
+  ECDSA,
+  ECDSA_SHA256,
+  EDDSA,
+  RSA_PKCS1,
+  RSA_PKCS1_SHA256,
+} from './mechanisms.ts'
 import type { Token } from './module.ts'
 import { findOriginMarks, type OriginMark } from './origin-marks.ts'
 import { isLacking, toServiceError } from './return-values.ts'
@@ -41,7 +53,9 @@ export interface Capabilities {
   readonly ecdh: Choice
   readonly rsa: Choice
   readonly ecdsa: Choice
+  readonly eddsa: Choice
   readonly rsaSignature: Choice
+  readonly keyWrap: Choice
   /** Whether the token lists what a CEK needs that stays in it; whether it does it right is tried with each key. */
   readonly aesGcm: boolean
   /** What tells a key that was made in the token from an imported one; empty if nothing does. */
@@ -79,6 +93,11 @@ export async function findCapabilities(
       pkcs11.CKF_DECRYPT | pkcs11.CKF_UNWRAP,
     ),
     ecdsa: needs({ CKM_ECDSA: ECDSA.mechanism, CKM_ECDSA_SHA256: ECDSA_SHA256.mechanism }, pkcs11.CKF_SIGN),
+    eddsa: needs({ CKM_EDDSA: EDDSA.mechanism }, pkcs11.CKF_SIGN),
+    keyWrap: needs(
+      { CKM_AES_KEY_WRAP_KWP: AES_KEY_WRAP_KWP.mechanism, CKM_AES_KEY_WRAP_PAD: AES_KEY_WRAP_PAD.mechanism },
+      pkcs11.CKF_WRAP,
+    ),
     rsaSignature: needs(
       { CKM_RSA_PKCS: RSA_PKCS1.mechanism, CKM_SHA256_RSA_PKCS: RSA_PKCS1_SHA256.mechanism },
       pkcs11.CKF_SIGN,

@@ -116,10 +116,15 @@ function originProblems(read: Read, key: KeyEntry, marks: readonly OriginMark[])
 export function readPublicKey(lib: PKCS11, session: Session, key: KeyEntry): PublicKey | undefined {
   const handles = findHandles(session, graphene.ObjectClass.PUBLIC_KEY, objectId(key, 'private'))
   if (handles.length !== 1) return undefined
-  const isEc = key.algorithm === 'EC-P256'
-  const types = isEc ? [pkcs11.CKA_EC_POINT] : [pkcs11.CKA_MODULUS, pkcs11.CKA_PUBLIC_EXPONENT]
+  const isRsa = key.algorithm.startsWith('RSA')
+  const types = !isRsa ? [pkcs11.CKA_EC_POINT] : [pkcs11.CKA_MODULUS, pkcs11.CKA_PUBLIC_EXPONENT]
   const read = readAttributes(lib, session.handle, handles[0]!, types)
-  if (isEc) {
+  if (key.algorithm === 'Ed25519') {
+    const point = read(pkcs11.CKA_EC_POINT)
+    const x = point && ed25519Point(point)
+    return x && { kty: 'OKP', crv: 'Ed25519', x: x.toString('base64url') }
+  }
+  if (!isRsa) {
     const point = read(pkcs11.CKA_EC_POINT)
     // CKA_EC_POINT is a DER OCTET STRING around the uncompressed point (PKCS#11 v2.40, 2.3.3): 04 41 04 X Y.
     if (point?.length !== 67 || point[0] !== 0x04 || point[1] !== 65 || point[2] !== 0x04) return undefined
@@ -134,6 +139,15 @@ export function readPublicKey(lib: PKCS11, session: Session, key: KeyEntry): Pub
   const exponent = read(pkcs11.CKA_PUBLIC_EXPONENT)
   if (!modulus || !exponent || `RSA-${modulus.length * 8}` !== key.algorithm) return undefined
   return { kty: 'RSA', n: modulus.toString('base64url'), e: exponent.toString('base64url') }
+}
+
+/**
+ * The 32 bytes of an Ed25519 public key: CKA_EC_POINT is the point alone (PKCS#11 v3.0, 2.3.5), and, as v2.40 has it for other curves
+ * and SoftHSM for this one too, a DER OCTET STRING around it: 04 20 and the point.
+ */
+function ed25519Point(point: Buffer): Buffer | undefined {
+  if (point.length === 32) return point
+  return point.length === 34 && point[0] === 0x04 && point[1] === 32 ? point.subarray(2) : undefined
 }
 
 /** The handles of all objects of this class and CKA_ID. */

@@ -3,9 +3,9 @@
  * the token does its work: a MAC that the token makes needs a key that signs, a composed one a key that enciphers.
  */
 import type { KeyEntry } from '../../config/schema.ts'
-import { isSigningKey } from '../key-pairs.ts'
+import { isJweKey, isSigningKey, isWrappingKey } from '../key-pairs.ts'
 import { macUsesOf, type MacForm, type MacUse } from '../mac-keys.ts'
-import type { Capabilities, MacWay } from './capabilities.ts'
+import type { Capabilities, Choice, MacWay } from './capabilities.ts'
 import { cipherOf } from './mechanisms.ts'
 import type { ObjectRole, Usage } from './templates.ts'
 
@@ -21,12 +21,13 @@ export type KeyShape = readonly { readonly role: ObjectRole; readonly usage: Usa
  */
 export function keyShapes(key: KeyEntry, form: MacForm | undefined, can: Capabilities): readonly KeyShape[] {
   if (whyUnavailable(key, form, can) !== undefined) return []
-  if (key.purpose === 'jwe-decrypt') {
+  if (isJweKey(key)) {
     if (key.algorithm === 'EC-P256') return [[{ role: 'private', usage: { derive: true } }]]
     // The one flag of an RSA key says where its CEKs are: in the vault, or in the token, if that is found to keep them.
     return [[{ role: 'private', usage: { decrypt: true } }], [{ role: 'private', usage: { unwrap: true } }]]
   }
   if (isSigningKey(key)) return [[{ role: 'private', usage: { sign: true } }]]
+  if (isWrappingKey(key)) return [[{ role: 'secret', usage: { wrap: true } }]]
   if (form === undefined) {
     return [[{ role: 'secret', usage: { decrypt: key.direction !== 'out', encrypt: key.direction !== 'in' } }]]
   }
@@ -55,10 +56,16 @@ export function foreignShape(
 
 /** Why a token that lacks something cannot serve a key; undefined if it can. */
 export function whyUnavailable(key: KeyEntry, form: MacForm | undefined, can: Capabilities): string | undefined {
-  if (key.purpose === 'jwe-decrypt') return key.algorithm === 'EC-P256' ? can.ecdh.lacking : can.rsa.lacking
-  if (isSigningKey(key)) return key.algorithm === 'EC-P256' ? can.ecdsa.lacking : can.rsaSignature.lacking
+  if (isJweKey(key)) return key.algorithm === 'EC-P256' ? can.ecdh.lacking : can.rsa.lacking
+  if (isSigningKey(key)) return signatureOf(key, can).lacking
+  if (isWrappingKey(key)) return can.keyWrap.lacking
   if (form === undefined) return can.ecb[cipherOf(key.algorithm)].lacking
   return form.algorithm === 'ISO-9797-1-ALG-3' ? can.retailMac.lacking : can.cmac[cipherOf(key.algorithm)].lacking
+}
+
+function signatureOf({ algorithm }: KeyEntry, can: Capabilities): Choice {
+  if (algorithm === 'Ed25519') return can.eddsa
+  return algorithm === 'EC-P256' ? can.ecdsa : can.rsaSignature
 }
 
 /** Whether what is given of a MAC is shorter than the MAC of its algorithm. */

@@ -5,6 +5,7 @@ import type { KeyEntry } from '../../config/schema.ts'
 import { SecretScope } from '../../secret.ts'
 import type { PublicKey } from '../hsm.ts'
 import type { KeyCatalogue } from '../key-catalogue.ts'
+import { isJweKey } from '../key-pairs.ts'
 import type { MacForm } from '../mac-keys.ts'
 import { checkKey, computeKcv } from '../self-test.ts'
 import { Calls } from './calls.ts'
@@ -15,6 +16,7 @@ import { findHandles, readPublicKey } from './find-key.ts'
 import { generateSecretKey, type GeneratedSecret } from './generate-secret-key.ts'
 import { destroyHandles } from './key-objects.ts'
 import { keyShapes, whyUnavailable, type KeyShape } from './key-shapes.ts'
+import { wrapKey } from './key-wrap.ts'
 import { keyPairGeneration } from './mechanisms.ts'
 import type { Token } from './module.ts'
 import { findKeys } from './open-hsm.ts'
@@ -71,7 +73,30 @@ export class KeyMaker {
   async generateProvenKeyPair(key: KeyEntry, prove: Proof): Promise<PublicKey> {
     const { originMarks } = this.#can
     const expected = { shape: await this.#pairShape(key), originMarks, environment: this.#environment }
-    return await generateProvenPair(this.#token, this.#calls, key, expected, prove, this.#madeOf(key))
+    return await generateProvenPair(this.#token, this.#calls, key, expected, 'CKA_SIGN', prove, this.#madeOf(key))
+  }
+
+  /**
+   * As `generateKeyPair`, for a key that signs and that can be recovered elsewhere: it is wrapped out once, and is stored unable to
+   * leave.
+   *
+   * @param wrapper - the key that wraps, which is in this token.
+   * @param use - is lent the pair while it is not stored yet; what is wrapped is its PrivateKeyInfo (PKCS #8), by RFC 5649.
+   * @throws what `use` throws, what the token returns, and HsmStartError if it cannot; nothing of the key is in the token then.
+   */
+  async generateRecoverablePair(
+    key: KeyEntry,
+    wrapper: KeyEntry,
+    use: (publicKey: PublicKey, sign: (message: Uint8Array) => Promise<Buffer>, wrapped: Buffer) => Promise<void>,
+  ): Promise<PublicKey> {
+    const { originMarks } = this.#can
+    const expected = { shape: await this.#pairShape(key), originMarks, environment: this.#environment }
+    const { lib, anchor } = this.#token
+    const wrappers = findHandles(anchor, pkcs11.CKO_SECRET_KEY, objectId(wrapper, 'secret'))
+    const lend: Proof = (publicKey, sign, privateKey) =>
+      use(publicKey, sign, wrapKey(lib, anchor.handle, wrappers[0]!, privateKey))
+    const made = this.#madeOf(key)
+    return await generateProvenPair(this.#token, this.#calls, key, expected, 'CKA_EXTRACTABLE', lend, made)
   }
 
   /**
@@ -142,7 +167,7 @@ export class KeyMaker {
     if (found === undefined) return false
     const hsm = this.#hsm(objects)
     await hsm.learn()
-    if (key.purpose !== 'jwe-decrypt') {
+    if (!isJweKey(key)) {
       const kcv = await computeKcv(hsm, key, form)
       return (kcv === undefined || kcv === key.kcv.toUpperCase()) && (await checkKey(hsm, key, form, publicKey))
     }

@@ -100,6 +100,14 @@ export const ECDSA_SHA256: Mechanism = Object.freeze({ mechanism: pkcs11.CKM_ECD
 export const RSA_PKCS1: Mechanism = Object.freeze({ mechanism: pkcs11.CKM_RSA_PKCS })
 export const RSA_PKCS1_SHA256: Mechanism = Object.freeze({ mechanism: pkcs11.CKM_SHA256_RSA_PKCS })
 
+/** Ed25519 over a message (PKCS#11 v3.0, 2.3.14); without a parameter it is the pure one (RFC 8032 section 5.1), and the binding has no name for it. */
+export const EDDSA: Mechanism = Object.freeze({ mechanism: 0x1057 })
+const EC_EDWARDS_KEY_PAIR_GEN = 0x1055
+
+/** AES key wrap with padding (RFC 5649): by the name of v3.0, and by that of v2.40, under which some do something else. */
+export const AES_KEY_WRAP_KWP: Mechanism = Object.freeze({ mechanism: 0x210b })
+export const AES_KEY_WRAP_PAD: Mechanism = Object.freeze({ mechanism: pkcs11.CKM_AES_KEY_WRAP_PAD })
+
 /** AES key wrap (RFC 3394), which is its own integrity check. */
 export const AES_KEY_WRAP: Mechanism = Object.freeze({ mechanism: pkcs11.CKM_AES_KEY_WRAP })
 
@@ -122,5 +130,6 @@ export function secretKeyGeneration(algorithm: KeyEntry['algorithm']): Mechanism
 
 /** Makes a key pair inside the token. */
 export function keyPairGeneration(algorithm: KeyEntry['algorithm']): Mechanism {
+  if (algorithm === 'Ed25519') return { mechanism: EC_EDWARDS_KEY_PAIR_GEN }
   return { mechanism: algorithm === 'EC-P256' ? pkcs11.CKM_EC_KEY_PAIR_GEN : pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN }
 }

@@ -4,7 +4,7 @@ import { publicKeyKcv } from '../../key-block/kcv.ts'
 import { ConfirmedHsm } from '../confirmed-hsm.ts'
 import { HsmStartError, type Hsm, type HsmStartFailure, type PublicKey, type UnavailableKey } from '../hsm.ts'
 import { isUsable, type KeyCatalogue } from '../key-catalogue.ts'
-import { isKeyPair } from '../key-pairs.ts'
+import { isJweKey, isKeyPair } from '../key-pairs.ts'
 import { checkKey, computeKcv } from '../self-test.ts'
 import { chooseModes, type Measured } from './call-modes.ts'
 import { Calls } from './calls.ts'
@@ -91,7 +91,7 @@ export async function openHsm(settings: HsmSettings, pin: string): Promise<OpenH
 
     const cekChoices = new Map<KeyEntry, CekChoice>()
     for (const [key, publicKey] of publicKeys) {
-      if (key.purpose !== 'jwe-decrypt') continue
+      if (!isJweKey(key)) continue
       const choice = await chooseCekWay(adapter, calls, can, key, objects.get(key)!, publicKey)
       cekChoices.set(key, choice)
       if (choice.chosen !== undefined || !choice.lacking) continue
@@ -253,11 +253,11 @@ function choicesOf(
   cekChoices: ReadonlyMap<KeyEntry, CekChoice>,
   { modes }: Pkcs11Hsm,
 ): Record<string, string> {
-  const ways = (alg: string): string =>
-    [...cekChoices]
-      .filter(([key]) => key.alg === alg)
-      .map(([, { chosen }]) => chosen ?? 'none')
-      .join(' ') || 'none'
+  // Of several keys, each way once.
+  const ways = (alg: string): string => {
+    const chosen = [...cekChoices].filter(([key]) => key.alg === alg).map(([, choice]) => choice.chosen ?? 'none')
+    return [...new Set(chosen)].join(' ') || 'none'
+  }
   return {
     oaep256: ways('RSA-OAEP-256'),
     ecdhEs: ways('ECDH-ES'),

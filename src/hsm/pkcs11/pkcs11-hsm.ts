@@ -13,6 +13,7 @@ import { BlockCipher, type Chaining, type KeyObject } from './block-cipher.ts'
 import type { CallModes, Calls } from './calls.ts'
 import { openDerived, openUnwrapped } from './cek-in-token.ts'
 import { deriveToVault, unwrapToVault } from './cek-in-vault.ts'
+import { wrapKnownKey } from './key-wrap.ts'
 import { Macs, type VendorRetailMac } from './macs.ts'
 import { sign } from './signatures.ts'
 import type { ObjectRole } from './templates.ts'
@@ -149,6 +150,11 @@ export class Pkcs11Hsm implements Hsm {
     const object = objects.get('private')
     if (!object?.usage.sign || publicKey === undefined) throw new ServiceError('ERR_INTERNAL')
     return await sign(this.#calls, object.handle, publicKey, message)
+  }
+
+  wrapKnownKey(key: KeyEntry): Promise<Buffer> {
+    const { handle } = this.#secret(key)
+    return this.#calls.withSession((session) => wrapKnownKey(this.#calls.lib, session, handle))
   }
 
   /** The HSM's random bytes XOR node's: no worse than the better of the two, should one of them err. */

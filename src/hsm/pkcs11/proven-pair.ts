@@ -1,9 +1,9 @@
 /**
- * A key pair that signs once, before it is what it is for: a JWE key never signs, and whoever certifies it may ask for proof that
- * somebody holds it (RFC 4211 section 4).
+ * A key pair that may do one thing more while it is made: a JWE key signs once, because whoever certifies it may ask for proof that
+ * somebody holds it (RFC 4211 section 4); a credential key is wrapped out once, so that it can be recovered elsewhere.
  *
- * It begins as two objects of the session, the private one with CKA_SIGN besides its one use. C_CopyObject makes the stored key of
- * it, without CKA_SIGN, and the session's objects are destroyed. By PKCS#11 a copy keeps CKA_LOCAL, CKA_ALWAYS_SENSITIVE and
+ * It begins as two objects of the session, the private one with that attribute besides its one use. C_CopyObject makes the stored
+ * key of it, without the attribute, and the session's objects are destroyed. By PKCS#11 a copy keeps CKA_LOCAL, CKA_ALWAYS_SENSITIVE and
  * CKA_NEVER_EXTRACTABLE; NSS clears them, so that the copy is held against the catalogue as any key is.
  */
 import pkcs11, { type Handle, type Template } from 'pkcs11js'
@@ -18,13 +18,21 @@ import { nameOf } from './return-values.ts'
 import { sign } from './signatures.ts'
 import { objectId, publicKeyTemplate, storedKeyTemplate } from './templates.ts'
 
-/** Is lent the new pair: what it signs is made by the private half, which signs no more once this has ended. */
-export type Proof = (publicKey: PublicKey, sign: (message: Uint8Array) => Promise<Buffer>) => Promise<void>
+/** What the private half may do until it is stored. */
+export type Surplus = 'CKA_SIGN' | 'CKA_EXTRACTABLE'
+
+/** Is lent the new pair: what the private half may do besides its one use, it does no more once this has ended. */
+export type Proof = (
+  publicKey: PublicKey,
+  sign: (message: Uint8Array) => Promise<Buffer>,
+  privateKey: Handle,
+) => Promise<void>
 
 /**
- * Generates a key pair, has it signed with, and stores it with its one use.
+ * Generates a key pair, lends it, and stores it with its one use.
  *
- * @param expected - its shape, which has no CKA_SIGN, and what marks its origin.
+ * @param expected - its shape, which has no such use, and what marks its origin.
+ * @param surplus - what it may do until it is stored.
  * @param made - takes the handles of what is stored in the token.
  * @throws what `prove` throws, and HsmStartError if the token does not make such a copy; nothing of the key is in the token then.
  */
@@ -33,6 +41,7 @@ export async function generateProvenPair(
   calls: Calls,
   key: KeyEntry,
   expected: Expected,
+  surplus: Surplus,
   prove: Proof,
   made: Handle[],
 ): Promise<PublicKey> {
@@ -41,7 +50,7 @@ export async function generateProvenPair(
   const templates = [
     ofSession(publicKeyTemplate(key, environment)),
     // What may not be modified may not be copied with a change.
-    ofSession(storedKeyTemplate(key, 'private', { ...shape[0]!.usage, sign: true }, environment), true),
+    ofSession(storedKeyTemplate(key, 'private', shape[0]!.usage, environment), surplus),
   ]
   if (countObjects(token, key) > 0)
     throw new HsmStartError('keys-unusable', [`key ${key.id}: it is in the token already`])
@@ -52,8 +61,8 @@ export async function generateProvenPair(
     const publicKey = readPublicKey(lib, anchor, key)
     if (publicKey === undefined) throw new Error('internal error: the token does not show the key it generated')
     const { privateKey } = pair
-    await prove(publicKey, (message) => sign(calls, privateKey, publicKey, message))
-    store(token, pair, made)
+    await prove(publicKey, (message) => sign(calls, privateKey, publicKey, message), privateKey)
+    store(token, pair, surplus, made)
     destroy(token, pair)
     pair = undefined
     const found = findKey(lib, anchor, key, expected)
@@ -68,12 +77,17 @@ export async function generateProvenPair(
   }
 }
 
-/** Copies both objects into the token; the private one without CKA_SIGN. */
-function store({ lib, anchor }: Token, pair: { privateKey: Handle; publicKey: Handle }, made: Handle[]): void {
+/** Copies both objects into the token; the private one without what it may not keep. */
+function store(
+  { lib, anchor }: Token,
+  pair: { privateKey: Handle; publicKey: Handle },
+  surplus: Surplus,
+  made: Handle[],
+): void {
   try {
     const privateCopy = lib.C_CopyObject(anchor.handle, pair.privateKey, [
       { type: pkcs11.CKA_TOKEN, value: true },
-      { type: pkcs11.CKA_SIGN, value: false },
+      { type: pkcs11[surplus], value: false },
       // The last, because SoftHSM takes no change after it.
       { type: pkcs11.CKA_MODIFIABLE, value: false },
     ])
@@ -89,9 +103,10 @@ function destroy({ lib, anchor }: Token, pair: { privateKey: Handle; publicKey: 
 }
 
 /** The template of an object that lives as long as the session. */
-function ofSession(template: Template, isModifiable?: boolean): Template {
+function ofSession(template: Template, surplus?: Surplus): Template {
   return template.map((one) => {
     if (one.type === pkcs11.CKA_TOKEN) return { ...one, value: false }
-    return one.type === pkcs11.CKA_MODIFIABLE && isModifiable ? { ...one, value: true } : one
+    const isChanged = surplus !== undefined && (one.type === pkcs11.CKA_MODIFIABLE || one.type === pkcs11[surplus])
+    return isChanged ? { ...one, value: true } : one
   })
 }

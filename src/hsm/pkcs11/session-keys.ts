@@ -78,6 +78,7 @@ const USE_FLAGS = {
   verify: pkcs11.CKA_VERIFY,
   derive: pkcs11.CKA_DERIVE,
   unwrap: pkcs11.CKA_UNWRAP,
+  wrap: pkcs11.CKA_WRAP,
 }
 
 const CONTENTS: Readonly<Record<ObjectRole, string>> = {

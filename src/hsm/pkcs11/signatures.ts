@@ -9,12 +9,13 @@ import type { PublicKey } from '../hsm.ts'
 import { verifiesSignature } from '../self-test.ts'
 import { wrongAnswer } from './block-cipher.ts'
 import type { Calls } from './calls.ts'
-import { ECDSA, ECDSA_SHA256, RSA_PKCS1, RSA_PKCS1_SHA256 } from './mechanisms.ts'
+import { ECDSA, ECDSA_SHA256, EDDSA, RSA_PKCS1, RSA_PKCS1_SHA256 } from './mechanisms.ts'
 import { isLacking } from './return-values.ts'
 
 /** What stands before a SHA-256 hash in a DigestInfo (RFC 8017 section 9.2, note 1). */
 const SHA256_DIGEST_INFO = Buffer.from('3031300d060960864801650304020105000420', 'hex')
-const P256_SIGNATURE_BYTES = 64
+/** Of P-256 and of Ed25519. */
+const EC_SIGNATURE_BYTES = 64
 
 /** A mechanism, and what it is given of a message. */
 interface Way {
@@ -30,6 +31,8 @@ const WAYS: Readonly<Record<PublicKey['kty'], readonly Way[]>> = {
     { mechanism: ECDSA, inputOf: hashOf },
     { mechanism: ECDSA_SHA256, inputOf: (message) => Buffer.from(message) },
   ],
+  // It hashes twice, and so needs the message itself.
+  OKP: [{ mechanism: EDDSA, inputOf: (message) => Buffer.from(message) }],
   RSA: [
     { mechanism: RSA_PKCS1, inputOf: (message) => Buffer.concat([SHA256_DIGEST_INFO, hashOf(message)]) },
     { mechanism: RSA_PKCS1_SHA256, inputOf: (message) => Buffer.from(message) },
@@ -40,11 +43,11 @@ const WAYS: Readonly<Record<PublicKey['kty'], readonly Way[]>> = {
  * Signs, in the first way that the token does not lack, and verifies what it gave: a wrong signature of an RSA key may give its
  * primes away (Boneh, DeMillo, Lipton 1997), so that none leaves.
  *
- * @returns EC: r | s, 64 bytes; RSA: as long as the modulus.
+ * @returns EC: r | s, 64 bytes; Ed25519: 64 bytes; RSA: as long as the modulus.
  * @throws ERR_HSM_UNAVAILABLE also if the signature does not verify with the public half.
  */
 export async function sign(calls: Calls, key: Handle, publicKey: PublicKey, message: Uint8Array): Promise<Buffer> {
-  const bytes = publicKey.kty === 'EC' ? P256_SIGNATURE_BYTES : Buffer.from(publicKey.n, 'base64url').length
+  const bytes = publicKey.kty === 'RSA' ? Buffer.from(publicKey.n, 'base64url').length : EC_SIGNATURE_BYTES
   let lacking = new ServiceError('ERR_INTERNAL')
   for (const { mechanism, inputOf } of WAYS[publicKey.kty]) {
     try {

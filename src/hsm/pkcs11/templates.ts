@@ -10,6 +10,7 @@ export interface Usage {
   readonly verify?: boolean
   readonly derive?: boolean
   readonly unwrap?: boolean
+  readonly wrap?: boolean
 }
 
 /** Which PKCS#11 object classes a key is made of. */
@@ -45,6 +46,7 @@ const KEY_TYPES: Record<KeyEntry['algorithm'], number> = {
   'AES-192': pkcs11.CKK_AES,
   'AES-256': pkcs11.CKK_AES,
   'EC-P256': pkcs11.CKK_EC,
+  Ed25519: 0x40, // CKK_EC_EDWARDS of v3.0, which the binding does not export
   'RSA-2048': pkcs11.CKK_RSA,
   'RSA-3072': pkcs11.CKK_RSA,
   'RSA-4096': pkcs11.CKK_RSA,
@@ -75,7 +77,7 @@ export function expectedFlags(
     [pkcs11.CKA_SIGN, 'CKA_SIGN', usage.sign ?? false],
     [pkcs11.CKA_VERIFY, 'CKA_VERIFY', usage.verify ?? false],
     [pkcs11.CKA_DERIVE, 'CKA_DERIVE', usage.derive ?? false],
-    [pkcs11.CKA_WRAP, 'CKA_WRAP', false], // a PIN key never carries other keys out
+    [pkcs11.CKA_WRAP, 'CKA_WRAP', usage.wrap ?? false], // a PIN key never carries other keys out
     [pkcs11.CKA_UNWRAP, 'CKA_UNWRAP', usage.unwrap ?? false], // nor in, but for the CEK of a JWE
   ]
   if (role !== 'private') return flags
@@ -110,9 +112,10 @@ export function storedKeyTemplate(
 
 /** The template of the public half of a key pair, from which its JWK is read. */
 export function publicKeyTemplate(key: KeyEntry, environment: 'development' | 'production'): Template {
+  const curve = CURVES[key.algorithm]
   const kind =
-    key.algorithm === 'EC-P256'
-      ? [{ type: pkcs11.CKA_EC_PARAMS, value: P256_OID }]
+    curve !== undefined
+      ? [{ type: pkcs11.CKA_EC_PARAMS, value: curve }]
       : [
           { type: pkcs11.CKA_MODULUS_BITS, value: Number(key.algorithm.slice('RSA-'.length)) },
           { type: pkcs11.CKA_PUBLIC_EXPONENT, value: Buffer.from('010001', 'hex') },
@@ -127,6 +130,12 @@ export function publicKeyTemplate(key: KeyEntry, environment: 'development' | 'p
 
 /** The DER object identifier of the curve P-256 (prime256v1, RFC 5480 section 2.1.1.1). */
 export const P256_OID = Buffer.from('06082a8648ce3d030107', 'hex')
+
+/** CKA_EC_PARAMS of each curve; of Ed25519 the object identifier 1.3.101.112 (RFC 8410 section 3). */
+const CURVES: Readonly<Partial<Record<KeyEntry['algorithm'], Buffer>>> = {
+  'EC-P256': P256_OID,
+  Ed25519: Buffer.from('06032b6570', 'hex'),
+}
 
 /** The template of what a key agreement gives and the vault reads out once: Z, or the CEK. */
 export const READABLE_SECRET_TEMPLATE: Template = [
@@ -147,6 +156,15 @@ export const WRAPPING_KEY_TEMPLATE: Template = [
   { type: pkcs11.CKA_SENSITIVE, value: true },
   { type: pkcs11.CKA_EXTRACTABLE, value: false },
   { type: pkcs11.CKA_WRAP, value: true },
+]
+
+/** The template of a session key of a published value that is wrapped to see how a token wraps. */
+export const KNOWN_KEY_TEMPLATE: Template = [
+  { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
+  { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_AES },
+  { type: pkcs11.CKA_TOKEN, value: false },
+  { type: pkcs11.CKA_SENSITIVE, value: true },
+  { type: pkcs11.CKA_EXTRACTABLE, value: true },
 ]
 
 /** What a CEK must read back as that stays in the token: it deciphers, and that is all. */

@@ -115,9 +115,56 @@ describe('a JWE key', () => {
     const publicKey = { kty: 'EC', crv: 'P-256', x: '', y: '' } as const
     const catalogue = catalogueOf(...keys)
     catalogue.learnPublicKeys(new Map(keys.map((key) => [key, publicKey])))
-    expect(['k1', 'k2', 'k3', 'k4'].map((kid) => catalogue.jweKey(kid)?.version)).toEqual([1, 2, 3, undefined])
+    expect(['k1', 'k2', 'k3', 'k4'].map((kid) => catalogue.jweKey(kid, 'jwe-decrypt')?.version)).toEqual([
+      1,
+      2,
+      3,
+      undefined,
+    ])
     const twin = { ...jwe(4, 'pending'), kid: 'k2' }
     expect(() => catalogue.learnPublicKeys(new Map([[twin, publicKey]]))).toThrow('its kid is that of key jwe too')
+  })
+})
+
+describe('the keys of D1 registration', () => {
+  const publicKey = { kty: 'EC', crv: 'P-256', x: 'AA', y: 'AA' } as const
+  const assertion = (version: number, state: State, members: Partial<KeyEntry> = {}) =>
+    zone(version, state, { id: 'sign', purpose: 'assertion-sign', issuerId: 'issuer0001', ...members })
+  const learned = (...keys: KeyEntry[]) => {
+    const catalogue = catalogueOf(...keys)
+    catalogue.learnPublicKeys(new Map(keys.map((key) => [key, publicKey])))
+    return catalogue
+  }
+
+  it('sign under the active version alone, with its kid, issuer and audience', () => {
+    const catalogue = learned(
+      ...[assertion(1, 'retiring'), assertion(2, 'active', { kid: 'k', audience: 'd1' }), assertion(3, 'pending')],
+    )
+    const { key, ...said } = catalogue.assertionKey('sign')
+    expect([key.version, said]).toEqual([2, { kid: 'k', issuerId: 'issuer0001', audience: 'd1' }])
+    expect(learned(assertion(1, 'active')).assertionKey('sign').kid).toMatch(/^[A-Za-z0-9_-]{43}$/)
+    for (const state of ['retiring', 'pending', 'retired'] as const) {
+      expect(found(() => learned(assertion(1, state)).assertionKey('sign').key)).toBe(FORBIDDEN)
+    }
+    const other = zone(1, 'active', { purpose: 'transcript-sign', issuerId: 'issuer0001' })
+    expect(found(() => learned(other).assertionKey('zpk').key)).toBe(FORBIDDEN)
+    const lost = assertion(1, 'active')
+    const unavailable = catalogueOf(lost)
+    unavailable.learnUnavailable(new Map([[lost, { reason: 'the token has no CKM_ECDSA' }]]))
+    expect(found(() => unavailable.assertionKey('sign').key)).toBe(UNAVAILABLE)
+  })
+
+  it('open what names them, and nothing that is meant for another purpose', () => {
+    const keys = [
+      zone(1, 'active', { id: 'pins', purpose: 'jwe-decrypt', kid: 'p' }),
+      zone(1, 'active', { id: 'data', purpose: 'jwe-open', kid: 'd' }),
+    ]
+    const catalogue = learned(...keys, assertion(1, 'active', { kid: 's' }))
+    const ids = (purpose: 'jwe-decrypt' | 'jwe-open') =>
+      ['p', 'd', 's'].map((kid) => catalogue.jweKey(kid, purpose)?.id)
+    expect(ids('jwe-decrypt')).toEqual(['pins', undefined, undefined])
+    expect(ids('jwe-open')).toEqual([undefined, 'data', undefined])
+    expect(() => learned(keys[0]!, { ...keys[1]!, kid: 'p' })).toThrow('its kid is that of key pins too')
   })
 })
 

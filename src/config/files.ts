@@ -3,7 +3,7 @@ import { createPrivateKey, type KeyObject, type X509Certificate } from 'node:cry
 import { closeSync, openSync, readFileSync, statSync, type Stats } from 'node:fs'
 import { certificatesIn } from '../pem.ts'
 import type { Report } from './problems.ts'
-import type { Config } from './schema.ts'
+import type { Config, TracingConfig } from './schema.ts'
 
 /**
  * Checks the files of every token; a PIN file is looked at from outside and never read here.
@@ -56,6 +56,32 @@ export function checkLimitFiles({ store }: Config['limits'], report: Report, gat
   if (problem) report(['limits', 'store', 'caFile'], problem)
 }
 
+/** Checks the files that the gateway reaches its trace collector with. */
+export function checkTracingFiles(
+  { caFile, certificateFile, privateKeyFile }: TracingConfig,
+  report: Report,
+  gatewayUid?: number,
+): void {
+  const at = (member: string, sentence: string | undefined): void => {
+    if (sentence !== undefined) report(['tracing', member], sentence)
+  }
+  if (caFile !== undefined) {
+    const authorities = readCertificates(caFile)
+    at('caFile', typeof authorities === 'string' ? authorities : writableProblem(caFile))
+  }
+  if (certificateFile === undefined || privateKeyFile === undefined) return
+  const chain = readCertificates(certificateFile)
+  if (typeof chain === 'string') at('certificateFile', chain)
+  const problems = secretFileProblems(privateKeyFile, gatewayUid)
+  for (const problem of problems) at('privateKeyFile', problem)
+  if (problems.length > 0) return
+  const key = readPrivateKey(privateKeyFile)
+  if (typeof key === 'string') at('privateKeyFile', key)
+  else if (typeof chain !== 'string' && !chain[0]?.checkPrivateKey(key)) {
+    at('privateKeyFile', 'does not belong to the certificate')
+  }
+}
+
 /** Checks the directory that the gateway writes the record into: whoever else may write there can take records away. */
 export function checkAuditDirectory(
   { directory }: NonNullable<Config['audit']>,
@@ -78,16 +104,27 @@ export function checkAuditDirectory(
 export function secretFileProblems(path: string, readerUid?: number): string[] {
   const unreadable = fileProblem(path)
   if (unreadable) return [unreadable]
-  const { uid, mode, size } = statSync(path)
+  const stats = statSync(path)
+  const { uid, mode, size } = stats
   const problems: string[] = []
   if (readerUid !== undefined) {
     if (uid !== readerUid) problems.push('must belong to the user of processes.users who reads it')
   } else if (uid !== process.getuid?.() && uid !== 0) {
     problems.push('must belong to the user who runs pinbridge, or to root')
   }
-  if ((mode & 0o077) !== 0) problems.push(`must be closed to group and others, and its mode is ${modeText(mode)}`)
+  const closed = readerUid === undefined && isOfOwnGroup(stats) ? 0o037 : 0o077
+  if ((mode & closed) !== 0) problems.push(`must be closed to group and others, and its mode is ${modeText(mode)}`)
   if (size === 0) problems.push('is empty')
   return problems
+}
+
+/**
+ * Whether a file is root's and of the group that is this user's own, by its number: nobody else is in that, so that it may read.
+ * A kubelet mounts secrets so, with root, the pod's `fsGroup` and 0440, whatever mode it was asked for.
+ */
+function isOfOwnGroup({ uid, gid }: Stats): boolean {
+  const own = process.geteuid?.()
+  return uid === 0 && own !== 0 && gid === own && process.getegid?.() === own
 }
 
 /** Why a file that makes policy cannot serve: whoever may write it makes the policy, so that only its owner may. */

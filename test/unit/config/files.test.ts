@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import forge from 'node-forge'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { makeDevelopmentCertificates } from '../../../src/cli/development/certificates.ts'
+import { secretFileProblems } from '../../../src/config/files.ts'
 import { Site, validConfig, type Draft } from './valid-config.ts'
 
 const isRoot = process.getuid?.() === 0
@@ -93,6 +94,43 @@ describe.each(secrets)('%s', (place, name, set) => {
     expect(site.problemsAfter((config) => set(config, link))).toEqual([])
     chmodSync(path(), 0o644)
     expect(site.problemsAfter((config) => set(config, link))).toHaveLength(1)
+  })
+})
+
+describe.runIf(isRoot)('a secret of root’s', () => {
+  const user = 64_100
+  const problems = (gid: number, mode: number, asUser = user, asGroup = user) => {
+    const path = site.write('of-root', 'x')
+    chownSync(path, 0, gid)
+    chmodSync(path, mode)
+    chmodSync(site.directory, 0o711)
+    process.setegid!(asGroup)
+    process.seteuid!(asUser)
+    try {
+      return secretFileProblems(path)
+    } finally {
+      process.seteuid!(0)
+      process.setegid!(0)
+      chmodSync(site.directory, 0o700)
+    }
+  }
+  const open = (mode: string) => [`must be closed to group and others, and its mode is ${mode}`]
+
+  it('may be read by the reader’s own group, as a kubelet mounts it', () => {
+    expect(problems(user, 0o440)).toEqual([])
+    expect(problems(user, 0o640)).toEqual([])
+  })
+
+  it('may not be written by it, nor be open to others', () => {
+    expect(problems(user, 0o460)).toEqual(open('0460'))
+    expect(problems(user, 0o450)).toEqual(open('0450'))
+    expect(problems(user, 0o444)).toEqual(open('0444'))
+  })
+
+  it('may not be read by a group that others may be in', () => {
+    expect(problems(user + 1, 0o440, user, user + 1)).toEqual(open('0440'))
+    expect(problems(0, 0o440, 0, 0)).toEqual(open('0440'))
+    expect(problems(user + 1, 0o440)).toEqual(['cannot be read by this user'])
   })
 })
 

@@ -7,6 +7,7 @@ import {
   checkHsmFiles,
   checkLimitFiles,
   checkListenerFiles,
+  checkTracingFiles,
   fileProblem,
   writableProblem,
 } from './files.ts'
@@ -21,6 +22,7 @@ import {
   type KeyEntry,
   type TokenConfig,
   type TokenKey,
+  type TracingConfig,
   type VaultConfig,
 } from './schema.ts'
 import { readTokenKeys } from './token-keys.ts'
@@ -124,12 +126,14 @@ function configIn(path: string, text: string, overrides: ConfigOverrides, use: C
   }
   if (sound.has('listeners')) resolveListenerPaths(config.listeners, directory)
   if (sound.has('limits')) resolveLimitPaths(config.limits, directory)
+  if (sound.has('tracing') && config.tracing) resolveTracingPaths(config.tracing, directory)
   if (sound.has('audit') && config.audit) config.audit.directory = resolve(directory, config.audit.directory)
   if (sound.has('authentication')) resolveBearerPath(config.authentication, directory)
   if (use === 'keys') return { config: { ...config, tokenKeys: [] }, problems }
   const gatewayUid = users?.gateway.uid
   if (sound.has('listeners')) checkListenerFiles(config.listeners, problems.add, new Date(), gatewayUid)
   if (sound.has('limits')) checkLimitFiles(config.limits, problems.add, gatewayUid)
+  if (sound.has('tracing') && config.tracing) checkTracingFiles(config.tracing, problems.add, gatewayUid)
   if (sound.has('audit') && config.audit) checkAuditDirectory(config.audit, problems.add, gatewayUid)
   const tokenKeys = sound.has('authentication') ? tokenKeysOf(config.authentication, problems) : []
   return { config: { ...config, tokenKeys }, problems }
@@ -137,7 +141,7 @@ function configIn(path: string, text: string, overrides: ConfigOverrides, use: C
 
 /** What the gateway is given: no HSM member, and of the keys only what GET /v1/keys may show. */
 export function gatewayConfig(config: Config): GatewayConfig {
-  const { environment, clients, listeners, limits, audit, logLevel, d1 } = config
+  const { environment, clients, listeners, limits, audit, tracing, logLevel, d1 } = config
   const iso0 = d1.profiles.flatMap(({ types }) => types.ISO0 ?? [])
   const seccos = d1.profiles.flatMap(({ types }) => types['3DES_SECCOS'] ?? [])
   return freezeDeep({
@@ -146,6 +150,7 @@ export function gatewayConfig(config: Config): GatewayConfig {
     listeners,
     limits,
     ...(audit && { audit }),
+    ...(tracing && { tracing }),
     logLevel,
     keys: config.keys.filter(servesRequests).map(shownOfKey),
     setPinTypes: [...new Set([...iso0, ...seccos])],
@@ -210,7 +215,8 @@ export function prwInputsOf(
   return { inputs: requiredInputs(profile), drawsRandomNumber: randomBytesOf(profile) > 0 }
 }
 
-function shownOfKey({ id, version, purpose, direction, use, algorithm, kcv, profile, state }: KeyEntry) {
+function shownOfKey(key: KeyEntry) {
+  const { id, version, purpose, direction, use, algorithm, kcv, profile, state, created, expires } = key
   return {
     id,
     version,
@@ -221,6 +227,8 @@ function shownOfKey({ id, version, purpose, direction, use, algorithm, kcv, prof
     kcv,
     ...(profile !== undefined && { profile }),
     state,
+    ...(created !== undefined && { created }),
+    ...(expires !== undefined && { expires }),
   }
 }
 
@@ -264,6 +272,12 @@ function resolveListenerPaths({ api }: Config['listeners'], directory: string): 
 function resolveLimitPaths({ store }: Config['limits'], directory: string): void {
   if (store?.passwordFile !== undefined) store.passwordFile = resolve(directory, store.passwordFile)
   if (store?.caFile !== undefined) store.caFile = resolve(directory, store.caFile)
+}
+
+function resolveTracingPaths(tracing: TracingConfig, directory: string): void {
+  for (const member of ['caFile', 'certificateFile', 'privateKeyFile'] as const) {
+    if (tracing[member] !== undefined) tracing[member] = resolve(directory, tracing[member])
+  }
 }
 
 function resolveBearerPath({ bearer }: Config['authentication'], directory: string): void {

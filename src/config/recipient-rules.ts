@@ -1,4 +1,4 @@
-/** The rules of the recipients that PINs are sealed for: a public key that is wrong here gives PINs away. */
+/** The rules of the recipients that PINs and data are sealed for: a public key that is wrong here gives them away. */
 import { createPublicKey } from 'node:crypto'
 import { decodeBase64url } from '../bytes.ts'
 import type { Report } from './problems.ts'
@@ -22,13 +22,21 @@ export function checkRecipients({ environment, d1 }: Config, report: Report): vo
       report(['d1', 'recipients', i, ...members], sentence)
     const j = d1.recipients.findIndex(({ kid }) => kid === recipient.kid)
     if (j < i) at(['kid'], `is the kid of d1.recipients[${j}] too`)
-    if (!d1.profiles.some(({ id }) => id === recipient.profile)) at(['profile'], 'names no profile of d1.profiles')
+    checkProfile(recipient, d1.profiles, at)
     if (environment === 'production' && recipient.development) at(['development'], 'is refused in production')
     checkPublicKey(recipient, at)
   })
 }
 
 type At = (members: readonly string[], sentence: string) => void
+
+/** A profile says what a PIN's payload looks like; data have one form. */
+function checkProfile({ use, profile }: Recipient, profiles: Config['d1']['profiles'], at: At): void {
+  if (use === 'data') {
+    if (profile !== undefined) at(['profile'], 'does not belong to a recipient of data')
+  } else if (profile === undefined) at(['profile'], 'is missing; a recipient of PINs needs it')
+  else if (!profiles.some(({ id }) => id === profile)) at(['profile'], 'names no profile of d1.profiles')
+}
 
 function checkPublicKey({ publicKey, alg }: Recipient, at: At): void {
   const { kty } = publicKey

@@ -8,6 +8,7 @@ import { Problems, type Report } from './problems.ts'
 import { checkProfiles } from './profile-rules.ts'
 import { checkRecipients } from './recipient-rules.ts'
 import { ConfigFile, type Config } from './schema.ts'
+import { checkTracing } from './tracing-rules.ts'
 
 /**
  * Reports every rule that is broken.
@@ -29,6 +30,7 @@ export function checkRules(config: Config, sound: ReadonlySet<Section>, problems
   if (areSound('listeners')) checkListeners(config, report)
   if (areSound('limits', 'keys')) checkLimits(config, report)
   if (areSound('audit', 'keys')) checkAudit(config, report)
+  if (areSound('tracing')) checkTracing(config, report)
 }
 
 /** What rules a configuration breaks whose members have their form, each problem with its place. */

@@ -7,11 +7,15 @@
  */
 import type { ServiceError } from '../errors.ts'
 import { PAN_BYTES } from '../pan.ts'
+import type { CallTrace } from './call-trace.ts'
 import type { AnswerOf, OnGiven, Operation, RequestOf } from './contract.ts'
 import { blockBytesOf } from './packed-blocks.ts'
 
 type Translation = RequestOf<'translatePinBlocks'>
 type Translated = AnswerOf<'translatePinBlocks'>
+
+/** The other operations with bytes behind the JSON of their answers. */
+const PACKED_ANSWERS: ReadonlySet<Operation> = new Set(['deriveHashKey', 'openData'])
 
 /** One call and whoever waits for it. */
 export interface Call {
@@ -20,6 +24,7 @@ export interface Call {
   readonly resolve: (answer: AnswerOf<Operation>) => void
   readonly reject: (error: ServiceError) => void
   readonly onGiven?: OnGiven | undefined
+  readonly trace?: CallTrace | undefined
   /** The PIN blocks of a translation; 1 for another operation. */
   readonly items: number
   /** When it came. */
@@ -174,7 +179,7 @@ function joined(pieces: readonly Buffer[]): Buffer {
 export function resolveBundle(bundle: Bundle, answer: AnswerOf<Operation>, packed: Buffer): boolean {
   const first = bundle.parts[0]?.call
   if (first?.operation !== 'translatePinBlocks') {
-    first?.resolve(first.operation === 'deriveHashKey' ? { ...answer, packed } : answer)
+    first?.resolve(PACKED_ANSWERS.has(first.operation) ? { ...answer, packed } : answer)
     return true
   }
   const { rejected, prws, ...common } = answer as Translated

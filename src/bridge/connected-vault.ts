@@ -1,5 +1,6 @@
 /** A vault that is connected, and what it has before it. */
 import type { Bundle, Lane } from './bundle.ts'
+import type { MessageTrace } from './call-trace.ts'
 import type { Channel } from './channel.ts'
 import type { PublicJwk, StatusReport } from './contract.ts'
 import type { VaultPace } from './vault-pace.ts'
@@ -9,6 +10,8 @@ export interface Flight {
   readonly bundle: Bundle
   readonly givenMs: number
   readonly deadline: NodeJS.Timeout
+  /** If one of its calls is traced. */
+  readonly trace: MessageTrace | undefined
 }
 
 /** As the pool knows it. */

@@ -5,6 +5,7 @@ import { timingSafeEqual } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { isErrorCode, ServiceError, type ErrorCode, type ErrorDetail } from '../errors.ts'
 import { itemsOf, requestOf, resolveBundle, type Bundle, type Call, type Lane, type Queue } from './bundle.ts'
+import { noteMessage, timingsIn, type CallTrace, type MessageTrace } from './call-trace.ts'
 import { Channel } from './channel.ts'
 import { loadOf, messagesOf, type Vault } from './connected-vault.ts'
 import type {
@@ -20,6 +21,7 @@ import type {
   StatusMessage,
   StatusReport,
 } from './contract.ts'
+import { monotonicMs } from './monotonic-clock.ts'
 import { isStatusReport } from './status-check.ts'
 import { MessageSizes, VaultPace } from './vault-pace.ts'
 import { WaitingCalls } from './waiting-calls.ts'
@@ -138,7 +140,12 @@ export class VaultPool implements Bridge {
     })
   }
 
-  call<O extends Operation>(operation: O, body: RequestOf<O>, onGiven?: OnGiven): Promise<AnswerOf<O>> {
+  call<O extends Operation>(
+    operation: O,
+    body: RequestOf<O>,
+    onGiven?: OnGiven,
+    trace?: CallTrace,
+  ): Promise<AnswerOf<O>> {
     if (!this.ready) return Promise.reject(new ServiceError('ERR_HSM_UNAVAILABLE'))
     // What can go goes before anybody is refused.
     if (this.#isFull()) this.#dispatch()
@@ -151,6 +158,7 @@ export class VaultPool implements Bridge {
         resolve: resolve as Call['resolve'],
         reject,
         onGiven,
+        trace,
         items: itemsOf({ operation, body }),
         queuedMs,
         waitingSinceMs: queuedMs,
@@ -341,19 +349,21 @@ export class VaultPool implements Bridge {
       this.giveUp(vault.id)
     }, this.#limits.hsmMs)
     const id = this.#nextMessage++
-    vault.inFlight.set(id, { bundle, givenMs, deadline })
+    const trace = traceOf(vault, bundle, givenMs)
+    vault.inFlight.set(id, { bundle, givenMs, deadline, trace })
     vault.pace.give(givenMs)
     vault.givenLast = id
     const { operation, body } = requestOf(bundle)
     const { packed, ...json } = body as Partial<PackedBlocks>
-    vault.channel.send({ id, operation, body: json }, packed)
+    vault.channel.send({ id, operation, body: json, ...(trace && { trace: true }) }, packed)
   }
 
   #settle(vault: Vault, reply: ReplyMessage, packed: Buffer): void {
     const flight = vault.inFlight.get(reply.id)
     // The caller of an unknown id was answered when its deadline passed.
     if (flight === undefined) return
-    const { bundle, givenMs, deadline } = flight
+    const { bundle, givenMs, deadline, trace } = flight
+    if (trace) endTrace(trace, 'code' in reply ? reply.code : undefined, reply.trace)
     // What cannot be read ends the channel: until it has been read, the flight is one that a lost vault holds.
     if (!('answer' in reply))
       this.#refuseAll(bundle, isErrorCode(reply.code) ? reply.code : 'ERR_INTERNAL', reply.detail)
@@ -387,12 +397,34 @@ export class VaultPool implements Bridge {
     if (this.#vaults.get(vault.id) === vault) this.#vaults.delete(vault.id)
     vault.channel.destroy()
     const retryAfterS = this.ready ? RETRY_ELSEWHERE_S : undefined
-    for (const { bundle, deadline } of vault.inFlight.values()) {
+    for (const { bundle, deadline, trace } of vault.inFlight.values()) {
       clearTimeout(deadline)
+      if (trace) endTrace(trace, 'ERR_HSM_UNAVAILABLE')
       this.#refuseAll(bundle, 'ERR_HSM_UNAVAILABLE', undefined, retryAfterS)
     }
     vault.inFlight.clear()
     if (this.ready) return
     for (const { calls } of this.#waiting.queues) for (const call of calls) this.#refuse(call, 'ERR_HSM_UNAVAILABLE')
   }
+}
+
+/** Notes a message with every call in it that is traced; undefined if none is. */
+function traceOf({ id, token }: Vault, { parts, items }: Bundle, nowMs: number): MessageTrace | undefined {
+  const calls = parts.flatMap(({ call }) => call.trace ?? [])
+  if (calls.length === 0) return undefined
+  const message = { vault: id, token, givenMs: monotonicMs(nowMs), requests: parts.length, items, calls }
+  for (const { call, start } of parts) {
+    if (call.trace === undefined) continue
+    if (start === 0) call.trace.queueWaitMs ??= nowMs - call.queuedMs
+    noteMessage(call.trace, message)
+  }
+  return message
+}
+
+/** What a vault says is looked at, as everything that it says; what it was given without asking for times has none. */
+function endTrace(trace: MessageTrace, code: unknown, timings?: unknown): void {
+  trace.endedMs = monotonicMs()
+  if (code !== undefined) trace.code = isErrorCode(code) ? code : 'ERR_INTERNAL'
+  const measured = timingsIn(timings)
+  if (measured) trace.timings = measured
 }

@@ -12,7 +12,24 @@ type Outcome = CallTally['outcome']
 /** A call under way. */
 interface UnderWay {
   readonly call: HsmCall
+  readonly key: KeyEntry | undefined
+  readonly calledMs: number
   startedMs: number
+}
+
+/** A call that has ended, on the clock of performance.now(): when it was asked for, when a session was free for it, and when it ended. */
+export interface EndedCall extends UnderWay {
+  readonly endedMs: number
+  readonly outcome: Outcome
+}
+
+/** What all that looks on counts together. */
+interface Counts {
+  readonly waiting: UnderWay[]
+  underWay: number
+  /** The most calls under way at one time since the last report. */
+  most: number
+  tallies: ReturnType<typeof emptyTallies>
 }
 
 /** Any other code is an answer: a JWE whose tag is wrong says nothing about the HSM. */
@@ -29,15 +46,19 @@ const HSM_FAILURES: readonly ErrorCode[] = ['ERR_HSM_UNAVAILABLE', 'ERR_HSM_BUSY
 export class MeasuredHsm implements Hsm {
   readonly #hsm: Hsm
   readonly #sessions: number
-  readonly #waiting: UnderWay[] = []
-  #underWay = 0
-  /** The most calls under way at one time since the last report. */
-  #most = 0
-  #tallies = emptyTallies()
+  readonly #counts: Counts
+  readonly #onEnd: ((call: EndedCall) => void) | undefined
 
-  constructor(hsm: Hsm, sessions: number) {
+  constructor(hsm: Hsm, sessions: number, counts?: Counts, onEnd?: (call: EndedCall) => void) {
     this.#hsm = hsm
     this.#sessions = sessions
+    this.#counts = counts ?? { waiting: [], underWay: 0, most: 0, tallies: emptyTallies() }
+    this.#onEnd = onEnd
+  }
+
+  /** The same HSM for one request, counted with all others; each call that has ended is told besides. */
+  watched(onEnd: (call: EndedCall) => void): MeasuredHsm {
+    return new MeasuredHsm(this.#hsm, this.#sessions, this.#counts, onEnd)
   }
 
   get sessionObjects(): number {
@@ -47,43 +68,49 @@ export class MeasuredHsm implements Hsm {
   /** What has been seen since this was last asked. */
   takeReport(): Pick<StatusReport, 'sessions' | 'calls'> {
     const total = this.#sessions
-    const sessions = { total, inUse: Math.min(this.#most, total), waiting: Math.max(0, this.#most - total) }
-    const calls = Object.values(this.#tallies)
+    const counts = this.#counts
+    const sessions = { total, inUse: Math.min(counts.most, total), waiting: Math.max(0, counts.most - total) }
+    const calls = Object.values(counts.tallies)
       .flatMap(({ ok, error }) => [ok, error])
       .filter(({ counts }) => counts.some((count) => count > 0))
-    this.#most = this.#underWay
-    this.#tallies = emptyTallies()
+    counts.most = counts.underWay
+    counts.tallies = emptyTallies()
     return { sessions, calls }
   }
 
   openContent(key: KeyEntry, source: CekSource, content: EncipheredContent, secrets: SecretScope): Promise<Buffer> {
     const startedMs = performance.now()
-    return this.#watch('openContent', startedMs, this.#hsm.openContent(key, source, content, secrets))
+    return this.#watch('openContent', startedMs, this.#hsm.openContent(key, source, content, secrets), key)
   }
 
   decipherBlocks(key: KeyEntry, blocks: Buffer, secrets: SecretScope): Promise<Buffer> {
     const startedMs = performance.now()
-    return this.#watch('decipherBlocks', startedMs, this.#hsm.decipherBlocks(key, blocks, secrets))
+    return this.#watch('decipherBlocks', startedMs, this.#hsm.decipherBlocks(key, blocks, secrets), key)
   }
 
   encipherBlocks(key: KeyEntry, clearBlocks: Buffer): Promise<Buffer> {
     const startedMs = performance.now()
-    return this.#watch('encipherBlocks', startedMs, this.#hsm.encipherBlocks(key, clearBlocks))
+    return this.#watch('encipherBlocks', startedMs, this.#hsm.encipherBlocks(key, clearBlocks), key)
   }
 
   generateMac(key: KeyEntry, algorithm: MacAlgorithm, message: Buffer): Promise<Buffer> {
     const startedMs = performance.now()
-    return this.#watch('generateMac', startedMs, this.#hsm.generateMac(key, algorithm, message))
+    return this.#watch('generateMac', startedMs, this.#hsm.generateMac(key, algorithm, message), key)
   }
 
   verifyMac(key: KeyEntry, algorithm: MacAlgorithm, message: Buffer, mac: Buffer): Promise<boolean> {
     const startedMs = performance.now()
-    return this.#watch('verifyMac', startedMs, this.#hsm.verifyMac(key, algorithm, message, mac))
+    return this.#watch('verifyMac', startedMs, this.#hsm.verifyMac(key, algorithm, message, mac), key)
   }
 
-  /** Not measured: no operation of a vault signs, and no vault is given a key that does. */
   sign(key: KeyEntry, message: Uint8Array): Promise<Buffer> {
-    return this.#hsm.sign(key, message)
+    const startedMs = performance.now()
+    return this.#watch('sign', startedMs, this.#hsm.sign(key, message), key)
+  }
+
+  /** Not measured: no vault is given a key that wraps. */
+  wrapKnownKey(key: KeyEntry): Promise<Buffer> {
+    return this.#hsm.wrapKnownKey(key)
   }
 
   fillRandom(target: Buffer): Promise<void> {
@@ -92,10 +119,11 @@ export class MeasuredHsm implements Hsm {
   }
 
   /** Looks on beside the caller, who gets the HSM's own promise and waits no longer for being watched. */
-  #watch<T>(call: HsmCall, startedMs: number, result: Promise<T>): Promise<T> {
-    const underWay = { call, startedMs }
-    if (++this.#underWay > this.#most) this.#most = this.#underWay
-    if (this.#underWay > this.#sessions) this.#waiting.push(underWay)
+  #watch<T>(call: HsmCall, startedMs: number, result: Promise<T>, key?: KeyEntry): Promise<T> {
+    const underWay = { call, key, calledMs: startedMs, startedMs }
+    const counts = this.#counts
+    if (++counts.underWay > counts.most) counts.most = counts.underWay
+    if (counts.underWay > this.#sessions) counts.waiting.push(underWay)
     result.then(
       () => this.#end(underWay, 'ok'),
       (error: unknown) => {
@@ -106,12 +134,16 @@ export class MeasuredHsm implements Hsm {
     return result
   }
 
-  #end({ call, startedMs }: UnderWay, outcome: Outcome): void {
+  #end(underWay: UnderWay, outcome: Outcome): void {
+    const { call, startedMs } = underWay
     const nowMs = performance.now()
-    this.#underWay--
-    const next = this.#waiting.shift()
+    const counts = this.#counts
+    counts.underWay--
+    const next = counts.waiting.shift()
     if (next) next.startedMs = nowMs
-    const tally = this.#tallies[call][outcome]
+    // It may be the next one itself: then it has not waited.
+    this.#onEnd?.({ ...underWay, startedMs, endedMs: nowMs, outcome })
+    const tally = counts.tallies[call][outcome]
     const seconds = (nowMs - startedMs) / 1000
     let place = 0
     while (place < HSM_CALL_BOUNDS_S.length && seconds > HSM_CALL_BOUNDS_S[place]!) place++

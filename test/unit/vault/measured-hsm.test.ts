@@ -49,6 +49,7 @@ describe('MeasuredHsm', () => {
       ['encipherBlocks', [KEY, BYTES], measured.encipherBlocks(KEY, BYTES)],
       ['generateMac', [KEY, 'AES-CMAC', BYTES], measured.generateMac(KEY, 'AES-CMAC', BYTES)],
       ['verifyMac', [KEY, 'AES-CMAC', BYTES, BYTES], measured.verifyMac(KEY, 'AES-CMAC', BYTES, BYTES)],
+      ['sign', [KEY, BYTES], measured.sign(KEY, BYTES)],
       ['fillRandom', [BYTES], measured.fillRandom(BYTES)],
     ]
     expect(asked.map(([verb]) => verb).sort()).toEqual([...HSM_CALLS].sort())

@@ -6,6 +6,8 @@
  */
 import { Type, type Static, type TSchema } from 'typebox'
 import type { ErrorCode, ErrorDetail } from '../errors.ts'
+import type { CallTrace } from './call-trace.ts'
+import { DataPayload } from './registration.ts'
 
 /** The most characters of a compact JWE, D1's own limit. */
 export const MAX_JWE_CHARACTERS = 8192
@@ -31,7 +33,10 @@ export const Card = Type.Object(
     panSequenceNumber: Type.Optional(Type.String({ pattern: '^[0-9]{2}$', description: 'PAN sequence number' })),
     expiry: Type.Optional(Type.String({ pattern: '^[0-9]{2}(?:0[1-9]|1[0-2])$', description: 'Expiry date, YYMM' })),
   },
-  strict,
+  {
+    ...strict,
+    description: 'A PAN and what else stands on the card; which of it a PRW or MAC needs says the profile of its key',
+  },
 )
 export type Card = Static<typeof Card>
 
@@ -43,12 +48,15 @@ export const Change = Type.Object(
       Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$', description: 'The id that ties the counter to the PIN change' }),
     ),
   },
-  strict,
+  { ...strict, description: 'The PIN change that a PRW or MAC is bound to' },
 )
 export type Change = Static<typeof Change>
 
 /** The names of the PIN block formats. */
-export const ZoneFormat = Type.Enum(['ISO-0', 'ISO-1', 'ISO-3', 'ISO-4', 'SECCOS'], { type: 'string' })
+export const ZoneFormat = Type.Enum(['ISO-0', 'ISO-1', 'ISO-3', 'ISO-4', 'SECCOS'], {
+  type: 'string',
+  description: 'PIN block format: of ISO 9564-1, or the SECCOS block; 16 bytes in ISO-4, 8 in every other',
+})
 
 /** The version of a key; a caller takes it from the answer that named the key. */
 export const KeyVersion = Type.Integer({
@@ -59,10 +67,13 @@ export const KeyVersion = Type.Integer({
 })
 
 /** A PIN block's key and format: what protects it, and how it is laid out. */
-export const Zone = Type.Object({ key: KeyId, format: ZoneFormat, version: Type.Optional(KeyVersion) }, strict)
+export const Zone = Type.Object(
+  { key: KeyId, format: ZoneFormat, version: Type.Optional(KeyVersion) },
+  { ...strict, description: 'What protects a PIN block, and how it is laid out' },
+)
 export type Zone = Static<typeof Zone>
 
-/** The compact JWE of a pin/set. */
+/** The compact JWE of a pin/set, or of a jwe/open. */
 export const Jwe = Type.String({ minLength: 1, maxLength: MAX_JWE_CHARACTERS, description: 'JWE, compact form' })
 
 /** A PRW of 8 to 16 bytes. */
@@ -103,13 +114,27 @@ const PrwRow = Type.Object(
 )
 
 /** The keys that make the issuer's own PRW and MAC in a pin/set. */
-export const Issue = Type.Object({ prw: Type.Optional(KeyId), mac: Type.Optional(KeyId) }, strict)
+export const Issue = Type.Object(
+  { prw: Type.Optional(KeyId), mac: Type.Optional(KeyId) },
+  { ...strict, description: "The keys that make the issuer's own PRW, and its MAC over the outgoing PIN block" },
+)
+
+/** The most seconds that an assertion may be valid, D1's own limit. */
+export const MAX_ASSERTION_S = 900
+
+/** The kid of a recipient, as a caller names it. */
+export const RecipientKid = Type.String({ minLength: 1, maxLength: 256, description: 'kid of a configured recipient' })
 
 /** The request of each operation, as the vault checks it. */
 export const REQUESTS = {
   openSetPin: Type.Object(
     {
-      type: Type.String({ minLength: 1, maxLength: 32 }),
+      type: Type.String({
+        minLength: 1,
+        maxLength: 32,
+        description:
+          "What D1 calls the JWE's payload, as its PIN request says: ISO0 or 3DES_SECCOS, unless the D1 profile names them otherwise",
+      }),
       encryptedPinBlock: Jwe,
       card: Card,
       change: Type.Optional(Change),
@@ -120,10 +145,7 @@ export const REQUESTS = {
     },
     strict,
   ),
-  sealGetPin: Type.Object(
-    { pinBlock: PinBlock, from: Zone, card: Card, recipient: Type.String({ minLength: 1, maxLength: 256 }) },
-    strict,
-  ),
+  sealGetPin: Type.Object({ pinBlock: PinBlock, from: Zone, card: Card, recipient: RecipientKid }, strict),
   // The PANs and the blocks themselves are packed: see PackedBlocks.
   translatePinBlocks: Type.Object(
     {
@@ -142,6 +164,23 @@ export const REQUESTS = {
   verifyPrw: Type.Object({ ...prwInput, prw: Prw, randomNumber: Type.Optional(RandomNumber) }, strict),
   generateMac: Type.Object(macInput, strict),
   verifyMac: Type.Object({ ...macInput, mac: Mac }, strict),
+  // Issuer, subject, audience and kid are of the key's entry: whoever asks chooses none of them.
+  makeD1Assertion: Type.Object(
+    {
+      key: KeyId,
+      lifetimeS: Type.Optional(
+        Type.Integer({
+          minimum: 1,
+          maximum: MAX_ASSERTION_S,
+          description: 'Seconds that the assertion is valid; 300 unless told',
+        }),
+      ),
+    },
+    strict,
+  ),
+  sealData: Type.Object({ recipient: RecipientKid, payload: DataPayload }, strict),
+  // The JWE names its own key, as in openSetPin.
+  openData: Type.Object({ jwe: Jwe, openKeys: Type.Array(KeyId, { maxItems: 256 }) }, strict),
   // The service's own: no route asks for one.
   sealAudit: Type.Object({ key: KeyId, digest: Type.String({ pattern: '^[0-9A-F]{64}$' }) }, strict),
   deriveHashKey: Type.Object({}, strict),
@@ -228,6 +267,11 @@ export interface Answers {
   verifyPrw: { verified: boolean; usedKeys?: KeyRef[] }
   generateMac: { mac: string; profile: string; key: KeyRef }
   verifyMac: { verified: boolean; usedKeys?: KeyRef[] }
+  /** An assertion in compact form, and when it expires in s since 1970 by the vault's clock. */
+  makeD1Assertion: { assertion: string; expiresAt: number; key: KeyRef }
+  sealData: { jwe: string }
+  /** The payload: UTF-8 JSON, one object that the vault has read strictly; bytes, so that it is no string on its way. */
+  openData: PackedBlocks & { key: KeyRef }
   /** The seal of a digest, upper-case hex, and the vault's time in ms since 1970 that went into it. */
   sealAudit: { mac: string; sealedAtMs: number; key: KeyRef }
   /** 32 bytes that are the same wherever the limit-hash key is: a working key of the gateway, from which that key does not follow. */
@@ -262,12 +306,14 @@ export interface RequestMessage<O extends Operation = Operation> {
   readonly id: number
   readonly operation: O
   readonly body: Omit<RequestOf<O>, 'packed'>
+  /** Whether the reply is to say how long it took. */
+  readonly trace?: true
 }
 
 /** The reply to the request of the same id: an answer without its packed blocks, or a code of the closed set. */
-export type ReplyMessage =
-  | { readonly id: number; readonly answer: object }
-  | { readonly id: number; readonly code: ErrorCode; readonly detail?: ErrorDetail | undefined }
+export type ReplyMessage = { readonly id: number; readonly trace?: VaultTimings } & (
+  { readonly answer: object } | { readonly code: ErrorCode; readonly detail?: ErrorDetail | undefined }
+)
 
 /** The calls of the HSM port, by the names that a vault counts them under. */
 export const HSM_CALLS = [
@@ -276,6 +322,7 @@ export const HSM_CALLS = [
   'encipherBlocks',
   'generateMac',
   'verifyMac',
+  'sign',
   'fillRandom',
 ] as const
 export type HsmCall = (typeof HSM_CALLS)[number]
@@ -318,6 +365,40 @@ export const StatusReport = Type.Object(
 )
 export type StatusReport = Static<typeof StatusReport>
 
+/** The most HSM calls that a vault lists of one message; a batch with PRWs makes some for each row. */
+export const MOST_TRACED_CALLS = 64
+
+const moment = Type.Number({ minimum: 0 })
+
+/** How long a vault took for a message that is traced, on the machine's monotonic clock in ms; nothing of the request. */
+export const VaultTimings = Type.Object(
+  {
+    startedMs: moment,
+    endedMs: moment,
+    hsmCalls: Type.Array(
+      Type.Object(
+        {
+          call: Type.Enum([...HSM_CALLS], { type: 'string' }),
+          /** The key of the catalogue that was used; random bytes take none. */
+          key: Type.Optional(KeyId),
+          version: Type.Optional(KeyVersion),
+          /** When it was asked for, when a session was free for it, and when it ended. */
+          calledMs: moment,
+          startedMs: moment,
+          endedMs: moment,
+          outcome: Type.Enum(['ok', 'error'], { type: 'string' }),
+        },
+        strict,
+      ),
+      { maxItems: MOST_TRACED_CALLS },
+    ),
+    /** How many calls are not listed. */
+    hsmCallsMissing: tally,
+  },
+  strict,
+)
+export type VaultTimings = Static<typeof VaultTimings>
+
 /** A report as it crosses the socket; it has no id, since nobody asked for it. */
 export interface StatusMessage {
   readonly status: StatusReport
@@ -325,8 +406,16 @@ export interface StatusMessage {
 
 /** What a route needs of the other side: the answer, or a ServiceError. */
 export interface Bridge {
-  /** @param onGiven - told of each vault that it, or a part of it, is given to. */
-  call<O extends Operation>(operation: O, body: RequestOf<O>, onGiven?: OnGiven): Promise<AnswerOf<O>>
+  /**
+   * @param onGiven - told of each vault that it, or a part of it, is given to.
+   * @param trace - where it is noted what became of the call, if it is traced.
+   */
+  call<O extends Operation>(
+    operation: O,
+    body: RequestOf<O>,
+    onGiven?: OnGiven,
+    trace?: CallTrace,
+  ): Promise<AnswerOf<O>>
 }
 
 /** Learns which vault works on a call. */

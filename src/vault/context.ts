@@ -7,17 +7,28 @@ import type { KeyCatalogue } from '../hsm/key-catalogue.ts'
 import { pointOf } from '../hsm/self-test.ts'
 import { createWeakPinRule, type IsWeakPin } from '../pin/weak-pin.ts'
 
-/** A recipient of pin/get, its public key in the form that sealing takes. */
-export type SealingRecipient = { readonly kid: string; readonly profile: D1Profile } & (
+/** A recipient, its public key in the form that sealing takes. */
+export type SealingRecipient = { readonly kid: string } & (
   | { readonly alg: 'ECDH-ES'; readonly publicKey: Buffer }
   | { readonly alg: 'RSA-OAEP-256'; readonly publicKey: KeyObject }
 )
+
+/** A recipient of pin/get, with the names that its PIN blocks go by. */
+export type PinRecipient = SealingRecipient & { readonly profile: D1Profile }
+
+/** What D1's payloads call the things that no data may hold, unless a D1 profile says otherwise. */
+const PIN_MEMBERS = ['pinBlock', 'encryptedPinBlock', 'prw', 'mac'] as const
 
 export interface VaultContext {
   readonly hsm: Hsm
   readonly catalogue: KeyCatalogue
   readonly d1Profiles: ReadonlyMap<string, D1Profile>
-  readonly recipients: ReadonlyMap<string, SealingRecipient>
+  /** Whoever PINs are sealed for. */
+  readonly recipients: ReadonlyMap<string, PinRecipient>
+  /** Whoever data are sealed for; none of them is among the others. */
+  readonly dataRecipients: ReadonlyMap<string, SealingRecipient>
+  /** The names of members that make a payload one of a PIN, in any D1 profile. */
+  readonly pinMemberNames: ReadonlySet<string>
   /** Whether any client has the grant to translate to or from SECCOS. */
   readonly seccosTranslation: boolean
   /** Whether a new PIN is one that the issuer's policy refuses. */
@@ -28,19 +39,30 @@ export interface VaultContext {
 export function createContext(config: VaultConfig, hsm: Hsm, catalogue: KeyCatalogue): VaultContext {
   const d1Profiles = new Map(config.d1.profiles.map((profile) => [profile.id, profile]))
   const recipients = new Map(
-    config.d1.recipients.map((recipient) => [recipient.kid, sealingRecipient(recipient, d1Profiles)]),
+    config.d1.recipients
+      .filter(({ use }) => use === 'pin')
+      .map((recipient) => [recipient.kid, pinRecipient(recipient, d1Profiles)]),
   )
+  const dataRecipients = new Map(
+    config.d1.recipients
+      .filter(({ use }) => use === 'data')
+      .map((recipient) => [recipient.kid, sealingRecipient(recipient)]),
+  )
+  const named = config.d1.profiles.flatMap(({ members: { pinBlock, prw, mac } }) => [pinBlock, prw, mac])
+  const pinMemberNames = new Set<string>([...PIN_MEMBERS, ...named])
   const isWeakPin = createWeakPinRule(config.weakPins)
-  return { hsm, catalogue, d1Profiles, recipients, seccosTranslation: config.seccosTranslation, isWeakPin }
+  const { seccosTranslation } = config
+  return { hsm, catalogue, d1Profiles, recipients, dataRecipients, pinMemberNames, seccosTranslation, isWeakPin }
 }
 
-function sealingRecipient(recipient: Recipient, d1Profiles: ReadonlyMap<string, D1Profile>): SealingRecipient {
-  const profile = d1Profiles.get(recipient.profile)
+function pinRecipient(recipient: Recipient, d1Profiles: ReadonlyMap<string, D1Profile>): PinRecipient {
+  const profile = d1Profiles.get(recipient.profile ?? '')
   if (profile === undefined) throw new ServiceError('ERR_INTERNAL')
-  const { kid, publicKey } = recipient
-  if (recipient.alg === 'RSA-OAEP-256') {
-    return { kid, profile, alg: 'RSA-OAEP-256', publicKey: createPublicKey({ key: publicKey, format: 'jwk' }) }
-  }
+  return { ...sealingRecipient(recipient), profile }
+}
+
+function sealingRecipient({ kid, alg, publicKey }: Recipient): SealingRecipient {
+  if (alg === 'RSA-OAEP-256') return { kid, alg, publicKey: createPublicKey({ key: publicKey, format: 'jwk' }) }
   const { x = '', y = '' } = publicKey
-  return { kid, profile, alg: 'ECDH-ES', publicKey: pointOf({ x, y }) }
+  return { kid, alg: 'ECDH-ES', publicKey: pointOf({ x, y }) }
 }

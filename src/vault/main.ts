@@ -72,7 +72,7 @@ async function open(config: VaultConfig): Promise<Opened | Omit<Extract<VaultRep
     catalogue.learnUnavailable(hsm.unavailable)
     const measured = new MeasuredHsm(hsm.hsm, token.sessions)
     const context = createContext(config, measured, catalogue)
-    const answer = createAnswerer(context, config.migratesOnly ? ['translatePinBlocks'] : undefined)
+    const answer = createAnswerer(context, config.migratesOnly ? ['translatePinBlocks'] : undefined, measured)
     return { hsm, catalogue, measured, answer }
   } catch (error) {
     const { reason, problems } =
@@ -139,6 +139,8 @@ async function start({ vault, config, bridge, secret }: Extract<VaultCommand, { 
         return
       }
       channel.send(reply.message, reply.packed)
+      // The channel has its copy.
+      reply.packed?.fill(0)
       // Return values do not tell a sick token from a bad ciphertext; the known answers do.
       const { code, detail } = 'code' in reply.message ? reply.message : {}
       const failed = code === 'ERR_HSM_UNAVAILABLE' || code === 'ERR_INTERNAL'
@@ -167,13 +169,13 @@ async function start({ vault, config, bridge, secret }: Extract<VaultCommand, { 
   watchAge(config, hsm)
 }
 
-/** Public keys as GET /v1/jwks gives them: the active ones first, then those being retired; nobody is to use a pending one yet. */
+/** The public keys that PINs are encrypted to, and no others, as GET /v1/jwks gives them: the active ones first, then those being retired; nobody is to use a pending one yet. */
 function jwks(publicKeys: ReadonlyMap<KeyEntry, PublicKey>): PublicJwk[] {
   const entries = [...publicKeys]
-    .filter(([{ state }]) => state !== 'pending')
+    .filter(([{ purpose, state }]) => purpose === 'jwe-decrypt' && state !== 'pending')
     .sort(([a], [b]) => Number(a.state === 'retiring') - Number(b.state === 'retiring'))
   return entries.map(([key, publicKey]) => ({
-    ...publicKey,
+    ...(publicKey as Exclude<PublicKey, { kty: 'OKP' }>),
     kid: kidOf(key, publicKey),
     use: 'enc',
     alg: key.alg ?? '',

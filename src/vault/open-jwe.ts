@@ -20,14 +20,20 @@ export interface AddressedJwe {
  * Order: form, header, kid, alg and enc, then the form that they ask for. The order is kept because each step may rely on
  * those before it, and because no answer may depend on a key that the client has no right to.
  *
+ * @param purpose - what JWEs of this kind are encrypted to; a key of the other purpose is answered like an unknown kid too.
  * @param allowedKeys - the JWE keys that the client may open with; another one is answered like an unknown kid.
  * @throws ERR_JWE_INVALID, ERR_ALG_NOT_ALLOWED, ERR_HSM_UNAVAILABLE if the token cannot serve the key.
  * @see RFC 7516 section 5.2
  */
-export function addressJwe({ catalogue }: VaultContext, text: string, allowedKeys: readonly string[]): AddressedJwe {
+export function addressJwe(
+  { catalogue }: VaultContext,
+  text: string,
+  purpose: 'jwe-decrypt' | 'jwe-open',
+  allowedKeys: readonly string[],
+): AddressedJwe {
   const jwe = parseCompact(text)
   const header = parseHeader(jwe.header)
-  const key = catalogue.jweKey(header.kid)
+  const key = catalogue.jweKey(header.kid, purpose)
   if (key?.alg === undefined || key.enc === undefined || !allowedKeys.includes(key.id)) {
     throw new ServiceError('ERR_JWE_INVALID')
   }

@@ -27,7 +27,7 @@ type Request = RequestOf<'openSetPin'>
 /** Opens, verifies, translates and issues; if one check fails, nothing is released. */
 export async function openSetPin(context: VaultContext, request: Request): Promise<AnswerOf<'openSetPin'>> {
   // Everything that needs no HSM comes first: the JWE's form and key, and each key that the request names.
-  const addressed = addressJwe(context, request.encryptedPinBlock, request.jweKeys)
+  const addressed = addressJwe(context, request.encryptedPinBlock, 'jwe-decrypt', request.jweKeys)
   const profile = context.d1Profiles.get(addressed.key.d1Profile ?? '')
   if (profile === undefined) throw new ServiceError('ERR_INTERNAL')
   if (profile.counterOnce && request.change === undefined) throw new ServiceError('ERR_REQUEST_INVALID')

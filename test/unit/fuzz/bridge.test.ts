@@ -25,6 +25,9 @@ describe('messages to a vault', () => {
     sealGetPin: { pinBlock: '0123456789ABCDEF', from, card: { pan: PAN }, recipient: 'd1-dev' },
     translatePinBlocks: { from, to: { key: 'zpk-out', format: 'ISO-3' }, items: 1 },
     generatePrw: { pinBlock: '0123456789ABCDEF', from, card: { pan: PAN }, change: { counter: '0003' }, key: 'prw' },
+    makeD1Assertion: { key: 'assertion', lifetimeS: 300 },
+    sealData: { recipient: 'd1-data-dev', payload: { pan: PAN, exp: '1231' } },
+    openData: { jwe: 'e30.e30.e30.e30.e30', openKeys: ['jwe-open'] },
     verifyMac: { key: 'pin-mac', pinBlock: '0123456789ABCDEF', mac: '01234567' },
   }
   /** A vault whose every part fails in a way that no caller may see. */

@@ -2,7 +2,7 @@
 
 const CORRELATION_ID = /^[a-zA-Z0-9_\-. ]{1,64}$/
 // W3C Trace Context, section 3.2: version ff is invalid, and so are an all-zero trace id and parent id.
-const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
+const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})$/
 
 /** What a request's headers give: a malformed correlation id is told apart from none, because it refuses the request. */
 export interface Correlation {
@@ -27,4 +27,18 @@ export function readCorrelation(headers: Readonly<Record<string, string | string
 /** The trace id inside a well-formed traceparent. */
 export function traceIdOf(traceparent: string): string | undefined {
   return TRACEPARENT.exec(traceparent)?.[1]
+}
+
+/** What a well-formed traceparent says: the trace, the caller's span in it, and whether the caller records it (section 3.2.2.5). */
+export interface Traceparent {
+  readonly traceId: string
+  readonly spanId: string
+  readonly isSampled: boolean
+}
+
+/** Reads a well-formed traceparent; undefined if it is none. */
+export function traceparentOf(text: string): Traceparent | undefined {
+  const [, traceId, spanId, flags] = TRACEPARENT.exec(text) ?? []
+  if (traceId === undefined || spanId === undefined || flags === undefined) return undefined
+  return { traceId, spanId, isSampled: (parseInt(flags, 16) & 1) === 1 }
 }

@@ -5,6 +5,7 @@ import type { ClientEntry } from '../config/schema.ts'
 import type { ErrorCode, ErrorDetail } from '../errors.ts'
 import type { AuditNotes } from './audited.ts'
 import type { NamedKey } from './live-keys.ts'
+import type { RequestTrace } from './tracing/request-trace.ts'
 
 /** Anything that carries node's own request: a FastifyRequest of whatever generics. */
 export interface HasRawRequest {
@@ -25,6 +26,8 @@ export interface RequestContext {
   batch?: BatchCounts
   audit?: AuditNotes
   outcome?: Outcome
+  /** Where it is traced. */
+  trace?: RequestTrace
 }
 
 /** How the items of a batch ended. */

@@ -77,14 +77,15 @@ export type GatewayStart = Start<Extract<GatewayCommand, { type: 'start' }>>
 export type VaultStart = Start<Extract<VaultCommand, { type: 'start' }>>
 
 /**
- * Starts the gateway: it may read the code and the files of its listener and limit store, start nothing and load nothing native.
+ * Starts the gateway: it may read the code and the files of its listener, limit store and trace collector, start nothing and load nothing native.
  * The launcher makes the bridge socket that it listens on.
  */
 export function spawnGateway(config: Config, { bridgeSocket, ...start }: GatewayStart): ChildProcess {
   const { certificate, privateKey, clientCa } = config.listeners.api
   const { passwordFile, caFile } = config.limits.store ?? {}
-  const storeFiles = [passwordFile, caFile].filter((path) => path !== undefined)
-  const files = mayRead([certificate, privateKey, clientCa, ...storeFiles])
+  const { tracing } = config
+  const others = [passwordFile, caFile, tracing?.caFile, tracing?.certificateFile, tracing?.privateKeyFile]
+  const files = mayRead([certificate, privateKey, clientCa, ...others.filter((path) => path !== undefined)])
   // It writes the audit record, and nothing else.
   const record = (config.audit ? [config.audit.directory] : []).flatMap((path) => [
     `--allow-fs-read=${path}`,

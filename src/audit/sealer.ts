@@ -26,6 +26,7 @@ export class Sealer {
   readonly #timer: NodeJS.Timeout
   #file: string | undefined
   #unsealed = 0
+  #unsealedSinceMs: number | undefined
   #underWay: Promise<void> | undefined
   #isClosed = false
 
@@ -42,11 +43,17 @@ export class Sealer {
     return this.#unsealed
   }
 
+  /** When the oldest of them was appended, in milliseconds since 1970, or a little before; undefined if there is none. */
+  get unsealedSinceMs(): number | undefined {
+    return this.#unsealedSinceMs
+  }
+
   /** Counts a record that was appended; the first one of a new file asks for a seal over the one before. */
   note({ file }: Place): void {
     const isRotated = this.#file !== undefined && this.#file !== file
     this.#file = file
     this.#unsealed++
+    this.#unsealedSinceMs ??= Date.now()
     if (isRotated || this.#unsealed >= this.#intervals.sealEveryRecords) this.#sealIfAny()
   }
 
@@ -71,6 +78,7 @@ export class Sealer {
   async #seal(): Promise<void> {
     try {
       const covered = this.#unsealed
+      const coveredMs = Date.now()
       const mark = await this.#writer.append({ kind: 'mark' })
       const { file, seq: to, hash } = mark
       const reach = { from: firstSeqOf(file), to, file, hash }
@@ -79,6 +87,7 @@ export class Sealer {
       const { mac, sealedAtMs, key } = made
       await this.#writer.append({ kind: 'seal', ...reach, mac, sealedAtMs, key })
       this.#unsealed -= covered
+      this.#unsealedSinceMs = this.#unsealed === 0 ? undefined : coveredMs
       this.#onSeal(mark)
     } catch {
       // It cannot be written: whoever appends the next record is told, and the interval tries again.

@@ -27,6 +27,8 @@ export interface TrailStatus {
   /** The seq of the last record on the disk; 0 before the first. */
   readonly seq: number
   readonly unsealed: number
+  /** Since when there has been one without a seal, in milliseconds since 1970; undefined if there is none. */
+  readonly unsealedSinceMs: number | undefined
   /** How many records were not written, in all. */
   readonly lost: number
 }
@@ -77,6 +79,7 @@ export function createAuditTrail(settings: TrailSettings, makeSeal: MakeSeal, ev
       refuses,
       seq: writer.last?.seq ?? 0,
       unsealed: sealer.unsealed,
+      unsealedSinceMs: sealer.unsealedSinceMs,
       lost,
     }),
     close: async (patienceMs) => {

@@ -51,6 +51,8 @@ export function createGuardedCall(deps: {
       if (reservation.reason === 'pan-variation') {
         metrics.panVariationAlarm()
         log.warn({ event: 'pan-variation', requestId, clientId: client.id, operation }, 'one PIN block, many PANs')
+      } else {
+        metrics.guessRefusals(client.id, 1)
       }
       reply.header('retry-after', reservation.retryAfterS)
       throw new ServiceError('ERR_RATE_LIMITED')

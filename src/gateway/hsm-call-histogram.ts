@@ -1,6 +1,6 @@
 /** How long HSM calls take, added up from what the vaults report: prom-client's own histogram takes one duration at a time. */
 import type { Metric, Registry } from 'prom-client'
-import { HSM_CALL_BOUNDS_S, type StatusReport } from '../bridge/contract.ts'
+import { HSM_CALL_BOUNDS_S, HSM_CALLS, type StatusReport } from '../bridge/contract.ts'
 
 interface Series {
   readonly labels: Readonly<Record<string, string>>
@@ -11,26 +11,48 @@ interface Series {
 const NAME = 'pinbridge_hsm_call_duration_seconds'
 const HELP = "Time from a session's being free for a call of the HSM to the answer, by what was asked and how it ended"
 
-/** Registers the histogram; what is returned adds a report of a vault of `token` to it. */
-export function createHsmCallHistogram(registry: Registry): (token: string, calls: StatusReport['calls']) => void {
+const OUTCOMES = ['ok', 'error'] as const
+
+/**
+ * Registers the histogram; what is returned adds a report of a vault of `token` to it.
+ *
+ * @param tokens - the tokens that there are: each of their calls is shown from the beginning, as 0, so that the first error is
+ * seen to be one more.
+ */
+export function createHsmCallHistogram(
+  registry: Registry,
+  tokens: () => readonly string[],
+): (token: string, calls: StatusReport['calls']) => void {
   const all = new Map<string, Series>()
+  const seriesOf = (token: string, call: string, outcome: string): Series => {
+    const labels = { token, call, outcome }
+    const name = JSON.stringify(labels)
+    const known = all.get(name)
+    if (known) return known
+    const series = { labels, counts: [...HSM_CALL_BOUNDS_S, Infinity].map(() => 0), seconds: 0 }
+    all.set(name, series)
+    return series
+  }
+  const values = () => {
+    for (const token of tokens()) {
+      for (const call of HSM_CALLS) for (const outcome of OUTCOMES) seriesOf(token, call, outcome)
+    }
+    return [...all.values()].flatMap(samplesOf)
+  }
 
   const get = async () => ({
     name: NAME,
     help: HELP,
     type: 'histogram',
     aggregator: 'sum',
-    values: [...all.values()].flatMap(samplesOf),
+    values: values(),
   })
   // What a registry asks of a metric is to be read; the type of the package names its own classes only.
   registry.registerMetric({ name: NAME, help: HELP, get } as unknown as Metric)
 
   return (token, calls) => {
     for (const { call, outcome, counts, seconds } of calls) {
-      const labels = { token, operation: call, outcome }
-      const name = JSON.stringify(labels)
-      const series = all.get(name) ?? { labels, counts: counts.map(() => 0), seconds: 0 }
-      all.set(name, series)
+      const series = seriesOf(token, call, outcome)
       for (const [place, count] of counts.entries()) series.counts[place]! += count
       series.seconds += seconds
     }

@@ -1,20 +1,21 @@
-/** The metrics of the gateway, in a registry of its own; no label ever comes from a request's content. */
+/** The metrics of the gateway, in a registry of its own, named by Prometheus' conventions; no label ever comes from a request's content. */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { StatusReport } from '../bridge/contract.ts'
+import { registerConfigMetrics, type ReloadOutcome } from './config-metrics.ts'
+import { registerExpiryMetrics, type Expiries } from './expiry-metrics.ts'
 import { createHsmCallHistogram } from './hsm-call-histogram.ts'
+import type { KeyView } from './live-keys.ts'
+import { registerRequestMetrics, type RequestMetrics } from './request-metrics.ts'
 import type { Status } from './status.ts'
 import { registerStatusMetrics } from './status-metrics.ts'
+import { registerTracingMetrics, type TracingMetrics } from './tracing-metrics.ts'
 
 /** What the rest of the gateway tells the metrics. */
-export interface Metrics {
-  readonly request: (route: string, status: string, code: string, seconds: number) => void
-  readonly guess: (client: string) => void
-  readonly panVariationAlarm: () => void
+export interface Metrics extends RequestMetrics, TracingMetrics {
   readonly tlsRefusal: () => void
   /** A new configuration was taken over, or was not fit. */
-  readonly reload: (outcome: 'applied' | 'refused') => void
-  /** When certificates of the API listener expire, in milliseconds since 1970. */
-  readonly expiries: (expiries: Readonly<Record<'server' | 'client-ca', number>>) => void
+  readonly reload: (outcome: ReloadOutcome) => void
+  readonly expiries: (expiries: Expiries) => void
   /** A request went to a vault, after so long in the queue. */
   readonly queueWait: (seconds: number) => void
   /** What a vault of this token reported as new. */
@@ -23,6 +24,18 @@ export interface Metrics {
   readonly render: () => Promise<string>
 }
 
+/** What the metrics are read from when they are asked for. */
+export interface MetricsSources {
+  readonly status: () => Status
+  readonly keys: () => KeyView['keys']
+  /** The ids of the clients that may call now. */
+  readonly clients: () => readonly string[]
+  readonly development: boolean
+  /** How many requests may wait for a vault. */
+  readonly queue: number
+}
+
+// These read /proc, which this process may not: a false zero is worse than no figure.
 const UNREADABLE = [
   'process_resident_memory_bytes',
   'process_virtual_memory_bytes',
@@ -31,13 +44,15 @@ const UNREADABLE = [
   'process_max_fds',
 ]
 
+// Gauges under a counter's name; without it, they are there by type.
+const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
+
 /** Makes the metrics of one gateway. */
-export function createMetrics(options: { readonly status: () => Status; readonly development: boolean }): Metrics {
+export function createMetrics({ status, keys, clients, development, queue }: MetricsSources): Metrics {
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
-  // These read /proc, which this process may not: a false zero is worse than no figure.
-  for (const name of UNREADABLE) registry.removeSingleMetric(name)
+  for (const name of [...UNREADABLE, ...MISNAMED]) registry.removeSingleMetric(name)
   new Gauge({
     name: 'process_resident_memory_bytes',
     help: 'Resident memory size in bytes.',
@@ -47,78 +62,29 @@ export function createMetrics(options: { readonly status: () => Status; readonly
     },
   })
 
-  const requests = new Counter({
-    name: 'pinbridge_requests_total',
-    help: 'Requests by route pattern, HTTP status and outcome code',
-    labelNames: ['route', 'status', 'code'] as const,
-    registers,
-  })
-  const durations = new Histogram({
-    name: 'pinbridge_request_duration_seconds',
-    help: 'Time from the arrival of the headers to the end of the answer',
-    labelNames: ['route'] as const,
-    buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10],
-    registers,
-  })
-  const guesses = new Counter({
-    name: 'pinbridge_guesses_total',
-    help: 'Answers that told a client that a PIN block, PRW or MAC was wrong',
-    labelNames: ['client'] as const,
-    registers,
-  })
-  const alarms = new Counter({
-    name: 'pinbridge_pan_variation_alarms_total',
-    help: 'Requests refused because one PIN block came with more than two PANs',
-    registers,
-  })
-  const tlsRefusals = new Counter({
-    name: 'pinbridge_tls_refusals_total',
-    help: 'Connections that ended in the TLS handshake, such as for an untrusted certificate',
-    registers,
-  })
-  const reloads = new Counter({
-    name: 'pinbridge_reloads_total',
-    help: 'New configurations that were taken over, or were not fit and left everything as it was',
-    labelNames: ['outcome'] as const,
-    registers,
-  })
-  for (const outcome of ['applied', 'refused']) reloads.inc({ outcome }, 0)
-  let expiries: Readonly<Record<string, number>> = {}
-  new Gauge({
-    name: 'pinbridge_certificate_expiry_seconds',
-    help: 'Time until a certificate of the API listener expires: of the server, of the first of the CAs of clients',
-    labelNames: ['certificate'] as const,
-    registers,
-    collect() {
-      for (const [certificate, atMs] of Object.entries(expiries)) this.set({ certificate }, (atMs - Date.now()) / 1000)
-    },
-  })
+  registerStatusMetrics(registry, status)
+  const requests = registerRequestMetrics(registry, clients)
   const queueWaits = new Histogram({
     name: 'pinbridge_queue_wait_seconds',
     help: 'Time that a request waited before it went to a vault',
     buckets: [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10],
     registers,
   })
-  const hsmCalls = createHsmCallHistogram(registry)
-  registerStatusMetrics(registry, options.status)
-  new Gauge({
-    name: 'pinbridge_development_mode',
-    help: '1 where the environment is development: never in production',
+  const hsmCalls = createHsmCallHistogram(registry, () => status().tokens.map(({ name }) => name))
+  const tlsRefusals = new Counter({
+    name: 'pinbridge_tls_refusals_total',
+    help: 'Connections that ended in the TLS handshake, such as for an untrusted certificate',
     registers,
-  }).set(options.development ? 1 : 0)
+  })
+  const { expiries } = registerExpiryMetrics(registry, keys)
+  const { reload } = registerConfigMetrics(registry, { status, development, queue })
 
   return {
-    request: (route, status, code, seconds) => {
-      requests.inc({ route, status, code })
-      durations.observe({ route }, seconds)
-    },
-    guess: (client) => guesses.inc({ client }),
-    panVariationAlarm: () => alarms.inc(),
+    ...requests,
+    ...registerTracingMetrics(registry),
     tlsRefusal: () => tlsRefusals.inc(),
-    reload: (outcome) => reloads.inc({ outcome }),
-    expiries: (found) => {
-      expiries = found
-    },
+    reload,
+    expiries,
     queueWait: (seconds) => queueWaits.observe(seconds),
     hsmCalls,
     contentType: registry.contentType,

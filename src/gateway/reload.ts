@@ -1,11 +1,11 @@
 /** Takes over what may change while the service runs: clients, the check of their tokens, what is known of keys, and the TLS files. */
-import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Server } from 'node:https'
 import type { GatewayConfig } from '../config/schema.ts'
 import { certificatesIn } from '../pem.ts'
 import type { LiveConfig } from '../supervisor/messages.ts'
 import { createPolicy, type Authentication } from './authentication.ts'
+import type { Expiries } from './expiry-metrics.ts'
 import type { LiveKeys } from './live-keys.ts'
 import type { Metrics } from './metrics.ts'
 import { tlsOptions, type TlsFiles } from './server-options.ts'
@@ -19,10 +19,33 @@ export function readTlsFiles(api: GatewayConfig['listeners']['api']): TlsFiles {
   }
 }
 
-/** When the server's certificate and the first of the clients' CAs expire, in milliseconds since 1970. */
-export function expiriesOf({ cert, ca }: TlsFiles): { readonly server: number; readonly 'client-ca': number } {
-  const authorities = certificatesIn(String(ca)).map(({ validToDate }) => validToDate.getTime())
-  return { server: new X509Certificate(cert).validToDate.getTime(), 'client-ca': Math.min(...authorities) }
+/**
+ * When the server's certificate or one of its chain, the first of the clients' CAs and the first of the limit store's expire.
+ *
+ * @param storeCaFile - read anew for each connection to the store: one that cannot be read now is that connection's trouble.
+ * @throws if one of the TLS files does not parse, or holds no certificate.
+ */
+export function expiriesOf({ cert, ca }: TlsFiles, storeCaFile: string | undefined): Expiries {
+  const storeEnd = storeCaFile === undefined ? undefined : endIfReadable(storeCaFile)
+  return {
+    server: firstEndIn(String(cert)),
+    'client-ca': firstEndIn(String(ca)),
+    ...(storeEnd !== undefined && { 'limit-store-ca': storeEnd }),
+  }
+}
+
+function firstEndIn(pem: string): number {
+  const ends = certificatesIn(pem).map(({ validToDate }) => validToDate.getTime())
+  if (ends.length === 0) throw new Error('internal error: no certificate')
+  return Math.min(...ends)
+}
+
+function endIfReadable(path: string): number | undefined {
+  try {
+    return firstEndIn(readFileSync(path, 'utf8'))
+  } catch {
+    return undefined
+  }
 }
 
 /**
@@ -43,7 +66,7 @@ export function createReload(deps: {
     try {
       const tls = readTlsFiles(config.listeners.api)
       const policy = createPolicy(live, tls.ca)
-      const expiries = expiriesOf(tls)
+      const expiries = expiriesOf(tls, config.limits.store?.caFile)
       // A key that is not the certificate's throws, and the context in use stays.
       server.setSecureContext(tlsOptions(tls, config.limits))
       authentication.replace(policy)

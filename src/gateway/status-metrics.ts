@@ -2,9 +2,20 @@
 import { Counter, Gauge, type Registry } from 'prom-client'
 import type { VaultStatus } from '../bridge/vault-pool.ts'
 import type { TokenState } from '../supervisor/messages.ts'
-import type { Status } from './status.ts'
+import type { NotReady, Status } from './status.ts'
 
-const TOKEN_STATES: readonly TokenState[] = ['serving', 'starting', 'absent', 'pin-refused', 'refused']
+/** Every reason for which /readyz says no. */
+export const REASONS: readonly NotReady[] = [
+  'stopping',
+  'no-vault',
+  'self-test-overdue',
+  'limit-store-gone',
+  'audit-unwritable',
+  'overloaded',
+]
+const VAULT_STATES: readonly VaultStatus['state'][] = ['ready', 'draining']
+/** Every state that a token can be in. */
+export const TOKEN_STATES: readonly TokenState[] = ['serving', 'starting', 'absent', 'pin-refused', 'refused']
 
 /** Registers them. Labels are bounded: a token's name, and never a vault's number, of which there is no last one. */
 export function registerStatusMetrics(registry: Registry, status: () => Status): void {
@@ -42,13 +53,48 @@ export function registerStatusMetrics(registry: Registry, status: () => Status):
     'Vaults that still run by an earlier configuration',
     ({ configuration }) => configuration?.renewing,
   )
-  gauge('pinbridge_audit_last_seq', 'The number of the last record on the disk', ({ audit }) => audit?.seq)
   gauge('pinbridge_audit_unsealed_records', 'Records that have no seal yet', ({ audit }) => audit?.unsealed)
   gauge(
-    'pinbridge_audit_lost_records',
-    'Operations that went on unrecorded, since the gateway began',
-    ({ audit }) => audit?.lost,
+    'pinbridge_audit_oldest_unsealed_timestamp_seconds',
+    'When the oldest record that has no seal yet was written; nothing if there is none',
+    ({ audit }) => audit?.unsealedSinceMs && audit.unsealedSinceMs / 1000,
   )
+
+  const auditCounter = (name: string, help: string, read: (audit: NonNullable<Status['audit']>) => number) =>
+    new Counter({
+      name,
+      help,
+      registers,
+      collect() {
+        const { audit } = status()
+        if (audit === undefined) this.remove()
+        else {
+          this.reset()
+          this.inc(read(audit))
+        }
+      },
+    })
+  auditCounter(
+    'pinbridge_audit_records_total',
+    'Records on the disk since the record began: the seq of the last one',
+    ({ seq }) => seq,
+  )
+  auditCounter(
+    'pinbridge_audit_lost_records_total',
+    'Operations that went on unrecorded, since the gateway began',
+    ({ lost }) => lost,
+  )
+
+  new Gauge({
+    name: 'pinbridge_not_ready_reason',
+    help: '1 for the reason that /readyz gives, 0 for every other',
+    labelNames: ['reason'] as const,
+    registers,
+    collect() {
+      const now = status().reason
+      for (const reason of REASONS) this.set({ reason }, reason === now ? 1 : 0)
+    },
+  })
 
   new Gauge({
     name: 'pinbridge_token_state',
@@ -79,13 +125,14 @@ export function registerStatusMetrics(registry: Registry, status: () => Status):
     registers,
     collect() {
       this.reset()
-      for (const { name } of status().tokens) this.set({ token: name, state: 'ready' }, 0)
-      for (const { token, state } of status().vaults) this.inc({ token, state })
+      const { tokens, vaults } = status()
+      for (const { name } of tokens) for (const state of VAULT_STATES) this.set({ token: name, state }, 0)
+      for (const { token, state } of vaults) this.inc({ token, state })
     },
   })
   new Gauge({
-    name: 'pinbridge_self_test_age_seconds',
-    help: 'Time since every key gave its known answer, of the vault that is longest without it',
+    name: 'pinbridge_self_test_success_timestamp_seconds',
+    help: 'When every key last gave its known answer, of the vault that is longest without it',
     labelNames: ['token'] as const,
     registers,
     collect() {
@@ -94,7 +141,7 @@ export function registerStatusMetrics(registry: Registry, status: () => Status):
       for (const { token, selfTestAgeMs } of status().vaults) {
         oldest.set(token, Math.max(oldest.get(token) ?? 0, selfTestAgeMs))
       }
-      for (const [token, ageMs] of oldest) this.set({ token }, ageMs / 1000)
+      for (const [token, ageMs] of oldest) this.set({ token }, (Date.now() - ageMs) / 1000)
     },
   })
 

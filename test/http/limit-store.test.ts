@@ -264,7 +264,9 @@ describe('a limit store that is not there', () => {
 
   it('is a metric where there should be one', async () => {
     const sampleOf = async (isLimitStoreUp: boolean | undefined) => {
-      const metrics = createMetrics({ status: () => statusOf({ isLimitStoreUp }), development: true })
+      const status = () => statusOf({ isLimitStoreUp })
+      const nothing = { keys: () => [], clients: () => [], development: true, queue: 1 }
+      const metrics = createMetrics({ status, ...nothing })
       return /^pinbridge_limit_store_up .*$/m.exec(await metrics.render())?.[0]
     }
     expect(await sampleOf(false)).toBe('pinbridge_limit_store_up 0')

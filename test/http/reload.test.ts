@@ -235,8 +235,8 @@ describe('metrics', () => {
     expect(text).toContain('pinbridge_reloads_total{outcome="applied"} 1\n')
     expect(text).toContain('pinbridge_reloads_total{outcome="refused"} 0\n')
     for (const certificate of ['server', 'client-ca']) {
-      const line = new RegExp(`pinbridge_certificate_expiry_seconds\\{certificate="${certificate}"\\} (\\S+)`)
-      expect(Number(line.exec(text)?.[1]) / 86_400).toBeCloseTo(365, 0)
+      const line = new RegExp(`pinbridge_certificate_expiry_timestamp_seconds\\{certificate="${certificate}"\\} (\\S+)`)
+      expect((Number(line.exec(text)?.[1]) - Date.now() / 1000) / 86_400).toBeCloseTo(365, 0)
     }
   })
 })

@@ -41,7 +41,8 @@ async function begin() {
     },
   )
   const keeper = createStatusKeeper(pool)
-  const metrics = createMetrics({ status: keeper.read, development: false })
+  const nothing = { keys: () => [], clients: () => [], development: false, queue: QUEUE }
+  const metrics = createMetrics({ status: keeper.read, ...nothing })
   const management = buildManagement({
     config: testConfig(),
     metrics,
@@ -126,7 +127,7 @@ const samplesOf = (text: string, name: string) =>
     ]),
   )
 const DURATION = 'pinbridge_hsm_call_duration_seconds'
-const DECIPHER_OK = 'token="hsm-a",operation="decipherBlocks",outcome="ok"'
+const DECIPHER_OK = 'token="hsm-a",call="decipherBlocks",outcome="ok"'
 
 describe('HSM calls that vaults report', () => {
   it('are added up by token, call and outcome, in classes that each hold the ones below', async () => {
@@ -139,13 +140,13 @@ describe('HSM calls that vaults report', () => {
     second.report(report({ calls: [calls('decipherBlocks', 'ok', { 5: 1, 17: 1 }, 7.001)] }))
     first.report(report({ calls: [calls('decipherBlocks', 'error', { 16: 1 }, 4.5)] }))
     other.report(report({ calls: [calls('fillRandom', 'ok', { 1: 9 }, 0.0003)] }))
-    await expect.poll(service.metrics).toContain('operation="fillRandom"')
+    await expect.poll(service.metrics).toContain('call="fillRandom"')
     await expect.poll(service.metrics).toContain('outcome="error"')
     const text = await service.metrics()
     expect(samplesOf(text, `${DURATION}_count`)).toEqual({
       [DECIPHER_OK]: 7,
-      'token="hsm-a",operation="decipherBlocks",outcome="error"': 1,
-      'token="hsm-b",operation="fillRandom",outcome="ok"': 9,
+      'token="hsm-a",call="decipherBlocks",outcome="error"': 1,
+      'token="hsm-b",call="fillRandom",outcome="ok"': 9,
     })
     expect(samplesOf(text, `${DURATION}_sum`)[DECIPHER_OK]).toBeCloseTo(7.0025, 9)
     const buckets = samplesOf(text, `${DURATION}_bucket`)

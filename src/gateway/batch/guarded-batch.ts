@@ -44,6 +44,7 @@ export function createGuardedBatch(deps: {
     const guesses = await limits()
     const refusal = await guesses.refuseBatch(client.id)
     if (refusal) {
+      metrics.guessRefusals(client.id, 1)
       reply.header('retry-after', refusal.retryAfterS)
       throw new ServiceError('ERR_RATE_LIMITED')
     }
@@ -59,6 +60,7 @@ export function createGuardedBatch(deps: {
     for (const verdict of verdicts) counts[verdict]++
     for (let i = 0; i < counts.rejected; i++) metrics.guess(client.id)
     for (let i = 0; i < counts['pan-variation']; i++) metrics.panVariationAlarm()
+    metrics.guessRefusals(client.id, counts.limited)
     if (counts['pan-variation'] > 0) {
       log.warn({ event: 'pan-variation', requestId, clientId: client.id, operation }, 'one PIN block, many PANs')
     }

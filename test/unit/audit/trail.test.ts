@@ -128,6 +128,7 @@ describe('a seal', () => {
     await vi.waitFor(() => expect(trail.status().unsealed).toBe(0), 10_000)
     const seals = trail.events.length
     expect(seals).toBeGreaterThan(0)
+    expect(trail.status().unsealedSinceMs).toBe(undefined)
     await pause(100)
     expect(trail.events).toHaveLength(seals)
     await trail.close(5000)
@@ -140,13 +141,37 @@ describe('a seal', () => {
       if (!isThere) throw new Error('no vault')
       return await makeSeal(digest)
     })
+    const first = trail.status().unsealedSinceMs
+    expect(first).toBeLessThanOrEqual(Date.now())
     for (let n = 0; n < 10; n++) for (const record of request(n)) await trail.append(record)
     expect(trail.events).toEqual([])
-    expect(trail.status()).toMatchObject({ isWritable: true, unsealed: 21 })
+    // Since its first record, however many have come.
+    expect(trail.status()).toMatchObject({ isWritable: true, unsealed: 21, unsealedSinceMs: first })
     isThere = true
     await vi.waitFor(() => expect(trail.events.length).toBeGreaterThan(0), 10_000)
     await trail.close(5000)
     expect(await verify(filesIn(directory))).toMatchObject({ broken: undefined, withoutOutcome: 0 })
+  })
+
+  it('leaves what came while it was made, and that counts from then on', async () => {
+    let seal = () => {}
+    const isAsked = Promise.withResolvers<undefined>()
+    const trail = await openTrail(join(folder.path, 'meanwhile'), { sealEveryRecords: 2 }, async (digest) => {
+      isAsked.resolve(undefined)
+      await new Promise<void>((resolve) => (seal = resolve))
+      return await makeSeal(digest)
+    })
+    const first = trail.status().unsealedSinceMs!
+    await pause(5)
+    await trail.append(request(1)[0])
+    await isAsked.promise
+    await pause(5)
+    await trail.append(request(2)[0])
+    expect(trail.status()).toMatchObject({ unsealed: 3, unsealedSinceMs: first })
+    seal()
+    await vi.waitFor(() => expect(trail.status().unsealed).toBe(1), 10_000)
+    expect(trail.status().unsealedSinceMs).toBeGreaterThan(first)
+    await trail.close(50)
   })
 
   it('is not waited for at the end for longer than told', async () => {

@@ -26,7 +26,10 @@ RUN --mount=type=secret,id=npmrc,target=/root/.npmrc --mount=type=secret,id=ca,t
 COPY tsconfig.json LICENSE ./
 COPY native-config native-config
 COPY src src
-RUN node_modules/.bin/node node_modules/typescript/bin/tsc -p src/tsconfig.json && native-config/build-launcher dist/launcher
+RUN node_modules/.bin/node node_modules/typescript/bin/tsc -p src/tsconfig.json && \
+    native-config/build-launcher dist/launcher && \
+    cp node_modules/@fastify/swagger-ui/static/swagger-ui-bundle.js node_modules/@fastify/swagger-ui/static/swagger-ui.css \
+      dist/gateway/viewer/
 # What serves: the built code and the packages that it imports, without what is for building them.
 RUN npm prune --ignore-scripts --omit=dev --include=optional --engine-strict=false --no-audit --no-fund && \
     node=$(echo node_modules/node-linux-*) && \
@@ -57,7 +60,8 @@ RUN mkdir -p /packages /root-fs/var/lib/dpkg/status.d /root-fs/etc/pinbridge && 
     printf 'hosts: files dns\n' >/root-fs/etc/nsswitch.conf && \
     cp -a /out/. /root-fs/ && cd /root-fs/opt/pinbridge && \
     # What makes development tokens, and the package that makes their certificates.
-    rm -r dist/cli/development dist/hsm/pkcs11/init-token.js node_modules/node-forge && \
+    rm -r dist/cli/development dist/client dist/hsm/pkcs11/init-token.js node_modules/node-forge && \
+    find dist -name '*.d.ts' -delete && \
     # Who runs a program that he cannot read is not let at its memory by the kernel, not even in processes of his own.
     chmod 0711 node_modules/.bin/node
 

@@ -8,6 +8,8 @@ import { readFileSync } from 'node:fs'
 import { text } from 'node:stream/consumers'
 
 const DEVELOPMENT = 'cdx:npm:package:development'
+/** For development, as its dependencies are, but for two files of Swagger UI that it carries: the build copies them, GET /docs serves them. */
+const VIEWER = '@fastify/swagger-ui'
 const PACKAGED_AS = /^node-linux-/
 
 interface Component {
@@ -25,11 +27,16 @@ interface Bill {
 
 /** The bill without what is for development. */
 function serving({ components, dependencies, ...rest }: Bill): Bill {
-  const isDevelopment = ({ properties }: Component) => properties.some(({ name }) => name === DEVELOPMENT)
+  const isDevelopment = ({ name, properties }: Component) =>
+    name !== VIEWER && properties.some((property) => property.name === DEVELOPMENT)
   const left = new Set(components.filter(isDevelopment).map((component) => component['bom-ref']))
   return {
     ...rest,
-    components: components.filter((component) => !left.has(component['bom-ref'])),
+    components: components
+      .filter((component) => !left.has(component['bom-ref']))
+      .map((component) =>
+        component.name === VIEWER ? { ...component, scope: 'required', properties: [] } : component,
+      ),
     dependencies: dependencies
       .filter(({ ref }) => !left.has(ref))
       .map(({ ref, dependsOn }) => ({ ref, dependsOn: dependsOn.filter((each) => !left.has(each)) })),

@@ -39,7 +39,7 @@ has_packages() { cmp -s package-lock.json node_modules/.pinbridge-installed && [
 
 has_build() {
   local stamp=node_modules/.pinbridge-built
-  [ -e dist/cli/main.js ] && [ -e dist/launcher ] && [ -e "$stamp" ] &&
+  [ -e dist/cli/main.js ] && [ -e dist/launcher ] && [ -e dist/gateway/viewer/swagger-ui.css ] && [ -e "$stamp" ] &&
     [ -z "$(find src tsconfig.json native-config/launcher.c native-config/build-launcher -newer "$stamp" -print -quit)" ]
 }
 
@@ -114,6 +114,9 @@ build() {
     fail 'the build failed; the compiler'\''s last words are above'
   quietly native-config/build-launcher "$fresh/launcher" ||
     fail 'the launcher could not be built; the compiler'\''s last words are above'
+  # What GET /docs shows the OpenAPI document with.
+  cp node_modules/@fastify/swagger-ui/static/swagger-ui-bundle.js node_modules/@fastify/swagger-ui/static/swagger-ui.css \
+    "$fresh/gateway/viewer/"
   if [ -e dist ]; then mv dist node_modules/.pinbridge-replaced; fi
   mv "$fresh" dist
   mv node_modules/.pinbridge-building node_modules/.pinbridge-built

@@ -7,7 +7,7 @@ import type { GatewayConfig } from '../config/schema.ts'
 import { ServiceError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import type { AuditTrail } from '../audit/trail.ts'
-import type { ApiInstance } from './api-instance.ts'
+import type { ApiInstance, RouteDeps } from './api-instance.ts'
 import { createAudited } from './audited.ts'
 import { releaseOnce } from './release-once.ts'
 import type { Authentication } from './authentication.ts'
@@ -24,6 +24,8 @@ import type { Metrics } from './metrics.ts'
 import { openApiOptions } from './openapi.ts'
 import { answerProblem } from './problem.ts'
 import { createRecorder } from './request-log.ts'
+import { d1Routes } from './routes/d1.ts'
+import { jweRoutes } from './routes/jwe.ts'
 import { keyRoutes } from './routes/keys.ts'
 import { macRoutes } from './routes/mac.ts'
 import { managementRoutes, type ManagementDeps } from './routes/management.ts'
@@ -31,6 +33,7 @@ import { pinBlockBatchRoutes } from './routes/pin-blocks-batch.ts'
 import { pinBlockRoutes } from './routes/pin-blocks.ts'
 import { pinRoutes } from './routes/pin.ts'
 import { prwRoutes } from './routes/prw.ts'
+import type { Tracing } from './tracing/tracing.ts'
 import { fastifyOptions, nodeOptions, tlsOptions, type TlsFiles } from './server-options.ts'
 
 /** What the API needs. */
@@ -46,6 +49,8 @@ export interface ApiDeps {
   readonly limitStore?: LimitStore | undefined
   /** Where operations are recorded, if they are. */
   readonly trail?: AuditTrail | undefined
+  /** What traces requests, if something does. */
+  readonly tracing?: Tracing | undefined
   readonly tls: TlsFiles
   readonly authentication: Authentication
 }
@@ -55,7 +60,7 @@ export async function buildApi(deps: ApiDeps): Promise<ApiInstance> {
   const { config, bridge, log, metrics, open, keys, publicKeys, authentication } = deps
   const methods = new Map<string, string[]>()
   const record = createRecorder({ log, metrics, keys })
-  const enter = createEntry({ authentication, record, open, methods })
+  const enter = createEntry({ authentication, record, open, methods, tracing: deps.tracing })
 
   const app: ApiInstance = fastify({
     ...fastifyOptions(config.limits),
@@ -87,6 +92,7 @@ export async function buildApi(deps: ApiDeps): Promise<ApiInstance> {
   app.addHook('onSend', closeWhileClosing(app))
   app.addHook('onRoute', ({ url, method }) => {
     methods.set(url, [...(methods.get(url) ?? []), ...[method].flat()])
+    metrics.route(url)
   })
   await app.register(swagger, openApiOptions())
 
@@ -94,14 +100,20 @@ export async function buildApi(deps: ApiDeps): Promise<ApiInstance> {
   const guards = { limits: guesses, log, metrics }
   const guarded = createGuardedCall(guards)
   const guardedBatch = createGuardedBatch(guards)
-  const routes = { keys, ask, guarded, guardedBatch, counters, publicKeys }
+  await declareRoutes(app, { keys, ask, guarded, guardedBatch, counters, publicKeys })
+  return app
+}
+
+/** Declares every route of the API. */
+export async function declareRoutes(app: ApiInstance, routes: RouteDeps): Promise<void> {
   pinRoutes(app, routes)
   pinBlockRoutes(app, routes)
   await pinBlockBatchRoutes(app, routes)
   prwRoutes(app, routes)
   macRoutes(app, routes)
+  d1Routes(app, routes)
+  jweRoutes(app, routes)
   keyRoutes(app, routes)
-  return app
 }
 
 /** Builds the plain instance of the management listener: health, metrics and the OpenAPI document, no secret. */

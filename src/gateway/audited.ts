@@ -5,6 +5,7 @@
 import type { AuditTrail } from '../audit/trail.ts'
 import type { RequestMembers } from '../audit/record.ts'
 import { UnwritableError } from '../audit/writer.ts'
+import type { CallTrace } from '../bridge/call-trace.ts'
 import type { AnswerOf, Bridge, KeyRef, Operation, RequestOf } from '../bridge/contract.ts'
 import type { GrantableOperation } from '../config/schema.ts'
 import { ServiceError, type ErrorCode } from '../errors.ts'
@@ -77,8 +78,9 @@ export function createAudited(deps: {
         await append({ kind: 'intent', ...members })
         context.audit = { members, vaults: [], usedKeys: [] }
       }
-      const { audit } = context
-      const answer = await bridge.call(operation, body, (vault) => audit?.vaults.push(vault))
+      const { audit, trace } = context
+      const call = (traced?: CallTrace) => bridge.call(operation, body, (vault) => audit?.vaults.push(vault), traced)
+      const answer = await (trace ? trace.follow(operation, call) : call())
       if (audit && 'verified' in answer && typeof answer.verified === 'boolean') audit.verified = answer.verified
       audit?.usedKeys.push(...usedKeysOf(answer))
       if (!('usedKeys' in answer)) return answer

@@ -11,6 +11,7 @@ import type { OpenRequests } from './client-errors.ts'
 import { readCorrelation } from './correlation.ts'
 import { openContext, type RequestContext } from './request-context.ts'
 import type { RecordRequest } from './request-log.ts'
+import type { Tracing } from './tracing/tracing.ts'
 
 /** The methods that each path takes, as the routes were declared. */
 export type RouteMethods = ReadonlyMap<string, readonly string[]>
@@ -24,8 +25,9 @@ export function createEntry(deps: {
   readonly record: RecordRequest
   readonly open: OpenRequests
   readonly methods: RouteMethods
+  readonly tracing?: Tracing | undefined
 }): Enter {
-  const { authentication, record, open, methods } = deps
+  const { authentication, record, open, methods, tracing } = deps
 
   return (request, reply) => {
     const { raw } = request
@@ -37,7 +39,9 @@ export function createEntry(deps: {
     reply.raw.once('close', () => {
       open.remove(raw)
       // Ended, not finished: a client may have its answer and hang up before node learns that the kernel took it.
-      record(context, reply.raw.writableEnded ? reply.raw.statusCode : undefined)
+      const status = reply.raw.writableEnded ? reply.raw.statusCode : undefined
+      record(context, status)
+      tracing?.end(context, raw.method, status)
     })
     reply.header('cache-control', 'no-store')
     if (context.correlationId !== undefined) reply.header('x-correlation-id', context.correlationId)
@@ -68,6 +72,7 @@ export function createEntry(deps: {
       return drain(raw).then(() => Promise.reject(refusal))
     }
     context.client = client
+    tracing?.begin(context)
     if (correlationIdMalformed) throw new ServiceError('ERR_REQUEST_INVALID')
 
     // 3. Is there such a route?

@@ -16,6 +16,8 @@ export interface KeyView {
   readonly refOf: (named: NamedKey) => KeyRef | undefined
   /** The ids of the JWE keys. */
   readonly jweKeys: readonly string[]
+  /** The ids of the keys that open other JWEs than those with PINs. */
+  readonly openKeys: readonly string[]
   /** Whether a vault that serves has public keys for GET /v1/jwks. */
   readonly expectsJwks: boolean
   /** The ids of the JWE keys whose D1 profile accepts a change counter once. */
@@ -59,7 +61,9 @@ function viewOf({ keys, setPinTypes, counterOnceKeys, audit }: KeyConfig): KeyVi
     if (state === 'active') active.set(id, ref)
     versions.set(nameOf(id, version), ref)
   }
-  const jweKeys = keys.filter(({ purpose, state }) => purpose === 'jwe-decrypt' && state !== 'retired')
+  const inUse = keys.filter(({ state }) => state !== 'retired')
+  const jweKeys = inUse.filter(({ purpose }) => purpose === 'jwe-decrypt')
+  const openKeys = inUse.filter(({ purpose }) => purpose === 'jwe-open')
   return {
     keys,
     refOf: (named) => {
@@ -68,6 +72,7 @@ function viewOf({ keys, setPinTypes, counterOnceKeys, audit }: KeyConfig): KeyVi
       return version === undefined ? active.get(id) : versions.get(nameOf(id, version))
     },
     jweKeys: [...new Set(jweKeys.map(({ id }) => id))],
+    openKeys: [...new Set(openKeys.map(({ id }) => id))],
     expectsJwks: jweKeys.some(({ state }) => state === 'active'),
     countOnce: new Set(counterOnceKeys),
     setPinTypes,

@@ -59,14 +59,29 @@ async function start(config: GatewayConfig, bridgeEnd: BridgeEnd): Promise<void>
   const trail = config.audit && openTrail(config.audit, keys, pool, log)
   await trail?.start()
   const status = createStatusKeeper(pool, limitStore, trail)
-  const metrics = createMetrics({ status: status.read, development: config.environment === 'development' })
+  const metrics = createMetrics({
+    status: status.read,
+    keys: () => keys.now.keys,
+    clients: () => authentication.policy.clients.map(({ id }) => id),
+    development: config.environment === 'development',
+    queue: config.limits.queue,
+  })
+  const tracing =
+    config.tracing &&
+    // Loaded only where traces are wanted, as the limit store is.
+    (await import('./tracing/tracing.ts')).openTracing(config.tracing, {
+      environment: config.environment,
+      keys,
+      log,
+      metrics,
+    })
   const bridge = createServer((socket) => pool.connect(socket))
   await listen(bridge, bridgeEnd)
 
   const open = createOpenRequests()
   const { api: apiListener, management: managementListener } = config.listeners
   const tls = readTlsFiles(apiListener)
-  metrics.expiries(expiriesOf(tls))
+  metrics.expiries(expiriesOf(tls, store?.caFile))
   const authentication = createAuthentication(createPolicy(config, tls.ca))
   const api = await buildApi({
     config,
@@ -78,6 +93,7 @@ async function start(config: GatewayConfig, bridgeEnd: BridgeEnd): Promise<void>
     publicKeys: () => pool.publicKeys,
     limitStore,
     trail,
+    tracing,
     tls,
     authentication,
   })
@@ -113,7 +129,7 @@ async function start(config: GatewayConfig, bridgeEnd: BridgeEnd): Promise<void>
     await management.close()
     // A client that has its answer may hang up before this process has noticed that it was sent, and written it down.
     await open.settled()
-    await trail?.close(LAST_SEAL_MS)
+    await Promise.all([trail?.close(LAST_SEAL_MS), tracing?.close()])
     process.exit(0)
   }
 }

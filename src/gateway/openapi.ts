@@ -1,6 +1,7 @@
 /** The OpenAPI 3.1 document: generated from the schemas that the routes check with, so the two cannot differ. */
 import type { FastifyDynamicSwaggerOptions } from '@fastify/swagger'
 import { Card, Change, Issue, KeyId, PinBlock, Zone } from '../bridge/contract.ts'
+import { complete, type Document } from './document/complete.ts'
 import { IssuedMacSchema, IssuedPrwSchema, KeyRefSchema, ProblemSchema } from './schemas.ts'
 
 /** The schemas that the document names instead of repeating them. */
@@ -17,18 +18,20 @@ const COMPONENTS: Readonly<Record<string, object>> = {
   PinBlock,
 }
 
-/** The headers that every route takes over; documented here, checked where every request enters. */
-const HEADERS = {
-  type: 'object',
-  properties: {
-    'x-correlation-id': {
-      type: 'string',
-      pattern: '^[a-zA-Z0-9_\\-. ]{1,64}$',
-      description: 'Returned on every answer',
-    },
-    traceparent: { type: 'string', description: 'W3C Trace Context; returned on every answer' },
-  },
-}
+/** What holds for every operation; CommonMark. */
+const ABOUT = `PIN operations for a card issuer, next to an HSM.
+
+**Form.** JSON in UTF-8, both ways. Hex is of either case in requests and upper-case in answers. An unknown member is an error. No path takes a query.
+
+**Who calls.** TLS 1.3 with a client certificate, whose name the service knows; where it wants tokens, a bearer token that is bound to the certificate besides. What a client may do is granted by operation, key, format and recipient: one grant must cover the whole request.
+
+**Errors** are \`application/problem+json\` (RFC 9457). \`code\` is for programs, the set is closed; texts are constant and never hold input. A client that does not know a code goes by the status.
+
+**Again.** After 429 and 503 the same request may be sent again once \`Retry-After\` has passed. After 408 and a connection that was never made it was not carried out. After any other error but 500 it would fail again. After 500, and when an answer is lost, see the operation.
+
+**Guesses.** A PIN block, PRW, MAC or PIN change that is wrong is counted for the client, the card and the PIN block. When one of these budgets is spent, requests are 429 until its window ends.
+
+**Examples** hold test PANs and made-up values; their keys are those of a development set-up (\`pinbridge init --dev\`).`
 
 /** The options of @fastify/swagger. */
 export function openApiOptions(): FastifyDynamicSwaggerOptions {
@@ -38,22 +41,31 @@ export function openApiOptions(): FastifyDynamicSwaggerOptions {
       info: {
         title: 'pinbridge',
         version: '1',
-        description:
-          'PIN operations for a card issuer: errors are application/problem+json, hex is upper-case in answers.',
+        description: ABOUT,
+        license: { name: 'Apache License 2.0', identifier: 'Apache-2.0' } as never,
       },
+      servers: [
+        // Which it is decides the configuration: this is the name and the port that the README's examples have.
+        { url: 'https://pinbridge:8443', description: 'The API listener, by a name in its certificate' },
+      ],
       tags: [
         { name: 'PIN', description: 'Thales D1 PIN set and get' },
         { name: 'PIN blocks', description: 'Translation between zone keys' },
         { name: 'PRW', description: 'PIN reference values' },
         { name: 'MAC', description: 'MACs over enciphered PIN blocks' },
+        { name: 'D1 registration', description: 'What the issuer calls D1 with: consumers and cards, never a PIN' },
         { name: 'Keys', description: 'What is known of keys; never a value' },
       ],
-      components: { securitySchemes: { mutualTls: { type: 'mutualTLS' } as never } },
+      components: {
+        securitySchemes: {
+          mutualTls: { type: 'mutualTLS', description: "A client certificate of the service's client CA" } as never,
+        },
+      },
       security: [{ mutualTls: [] }],
     },
     convertConstToEnum: false,
-    transform: ({ schema, url }) => ({ schema: { ...schema, headers: HEADERS }, url }),
-    transformObject: (document) => referToComponents('openapiObject' in document ? document.openapiObject : {}),
+    transformObject: (document) =>
+      complete(referToComponents('openapiObject' in document ? document.openapiObject : {}) as Document),
   }
 }
 
@@ -74,19 +86,24 @@ export function describeCallers(document: object, bearer: { readonly required: b
   }
 }
 
-/** The document with the names of `type` in pin/set that are accepted now. */
+/** The document with the names of `type` in pin/set that are accepted now, and the examples that have one of them. */
 export function describeSetPinTypes(document: object, types: readonly string[]): object {
   const described = structuredClone(document) as {
-    paths: { '/v1/pin/set': { post: { requestBody: { content: { 'application/json': { schema: JsonObject } } } } } }
+    paths: { '/v1/pin/set': { post: { requestBody: { content: { 'application/json': SetPinMedia } } } } }
   }
-  const { schema } = described.paths['/v1/pin/set'].post.requestBody.content['application/json']
+  const media = described.paths['/v1/pin/set'].post.requestBody.content['application/json']
+  const { properties } = media.schema
   // An empty enum is no schema: without a D1 profile there is no type to accept.
-  schema.properties['type'] = types.length > 0 ? { type: 'string', enum: types } : { not: {} }
+  properties['type'] = types.length > 0 ? { ...properties['type'], type: 'string', enum: types } : { not: {} }
+  media.examples = Object.fromEntries(
+    Object.entries(media.examples).filter(([, { value }]) => types.includes(value.type)),
+  )
   return described
 }
 
-interface JsonObject {
-  readonly properties: Record<string, object>
+interface SetPinMedia {
+  readonly schema: { readonly properties: Record<string, object> }
+  examples: Record<string, { readonly value: { readonly type: string } }>
 }
 
 /** Moves the components out of the routes. */

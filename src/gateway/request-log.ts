@@ -24,13 +24,14 @@ export function createRecorder(deps: {
     const named = (context.keys ?? []).flatMap((key) => keys.now.refOf(key) ?? [])
     const durationMs = performance.now() - context.startedAtMs
     const code = outcome?.code ?? (status === undefined ? 'ABORTED' : 'OK')
-    metrics.request(context.route, String(status ?? 'aborted'), code, durationMs / 1000)
+    const { route, client } = context
+    metrics.request({ route, status, code, client: client?.id, seconds: durationMs / 1000 })
 
     const record = {
       event: 'request',
       requestId: context.requestId,
       correlationId: context.correlationId,
-      traceId: context.traceparent === undefined ? undefined : traceIdOf(context.traceparent),
+      traceId: context.trace?.traceId ?? (context.traceparent && traceIdOf(context.traceparent)),
       route: context.route,
       clientId: context.client?.id,
       operation: context.operation,

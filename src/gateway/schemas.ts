@@ -9,11 +9,17 @@ const strict = { additionalProperties: false } as const
 /** An error answer. */
 export const ProblemSchema = Type.Object(
   {
-    type: Type.String({ pattern: '^urn:pinbridge:problem:[a-z-]+$' }),
-    title: Type.String(),
-    status: Type.Integer(),
-    code: Type.Enum(Object.keys(ERROR_TITLES), { type: 'string' }),
-    requestId: Type.String({ format: 'uuid' }),
+    type: Type.String({
+      pattern: '^urn:pinbridge:problem:[a-z-]+$',
+      description: 'URI of the kind of problem: the code',
+    }),
+    title: Type.String({ description: 'The sentence of the code: always the same, and never of the request' }),
+    status: Type.Integer({ description: 'The HTTP status' }),
+    code: Type.Enum(Object.keys(ERROR_TITLES), {
+      type: 'string',
+      description: 'What went wrong, for programs; the set is closed within a version of the contract',
+    }),
+    requestId: Type.String({ format: 'uuid', description: 'Names the request in the log of the service' }),
   },
   { ...strict, description: 'Problem details (RFC 9457); every text is constant' },
 )
@@ -22,7 +28,16 @@ export const ProblemSchema = Type.Object(
 export const Kcv = Type.String({ pattern: '^(?:[0-9A-Fa-f]{2}){3,5}$', description: 'Key check value, hex' })
 
 /** Which key did it. */
-export const KeyRefSchema = Type.Object({ id: Type.String(), version: Type.Integer(), kcv: Kcv }, strict)
+export const KeyRefSchema = Type.Object(
+  {
+    id: Type.String({ description: 'Id of the key' }),
+    version: Type.Integer({
+      description: 'Its version; to be kept with what was made, and named when that comes back',
+    }),
+    kcv: Kcv,
+  },
+  { ...strict, description: 'Which key did it' },
+)
 
 /** The id of a PRW or MAC profile. */
 export const ProfileId = Type.String({ description: 'Id of the PRW or MAC profile' })
@@ -36,16 +51,29 @@ export const prwMembers = {
 } satisfies TProperties
 
 /** A PRW made by pin/set. */
-export const IssuedPrwSchema = Type.Object({ value: Prw, ...prwMembers }, strict)
+export const IssuedPrwSchema = Type.Object(
+  { value: Prw, ...prwMembers },
+  { ...strict, description: "The issuer's own PRW, if it was asked for" },
+)
 
 /** A MAC made by pin/set. */
-export const IssuedMacSchema = Type.Object({ value: Mac, profile: ProfileId, key: KeyRefSchema }, strict)
+export const IssuedMacSchema = Type.Object(
+  { value: Mac, profile: ProfileId, key: KeyRefSchema },
+  { ...strict, description: "The issuer's own MAC over the outgoing PIN block, if it was asked for" },
+)
 
 /** The result of a verification: false is an answer, not an error. */
-export const Verified = Type.Object({ verified: Type.Boolean() }, strict)
+export const Verified = Type.Object(
+  { verified: Type.Boolean({ description: 'Whether it matches; false is an answer, not an error' }) },
+  strict,
+)
 
 /** A PIN block that goes out. */
-export const IssuedPinBlock = { pinBlock: PinBlock, format: Type.String(), key: KeyRefSchema } satisfies TProperties
+export const IssuedPinBlock = {
+  pinBlock: PinBlock,
+  format: Type.String({ description: 'Format of the PIN block that goes out' }),
+  key: KeyRefSchema,
+} satisfies TProperties
 
 const EIGHT_BYTES = ['ISO-0', 'ISO-1', 'ISO-3', 'SECCOS'] as const
 
@@ -65,38 +93,51 @@ function blockRule(format: object, pinBlock: object) {
   }
 }
 
-/** The error statuses that any request can meet. */
-const ANY = [400, 401, 403, 405, 408, 431, 500] as const
-/** And those of a route that reads a body and asks a vault. */
-const WITH_BODY = [413, 415, 422, 429, 503] as const
+/** What any request can be answered with, whatever its route does. */
+const ANY = [
+  'ERR_REQUEST_INVALID',
+  'ERR_CLIENT_UNAUTHENTICATED',
+  'ERR_KEY_USE_FORBIDDEN',
+  // By a service that is older than the caller.
+  'ERR_NOT_FOUND',
+  'ERR_METHOD_NOT_ALLOWED',
+  'ERR_REQUEST_TIMEOUT',
+  'ERR_HEADERS_TOO_LARGE',
+  'ERR_INTERNAL',
+] as const satisfies readonly ErrorCode[]
+/** And that of a route that reads a body and asks a vault. */
+const WITH_BODY = [
+  'ERR_REQUEST_TOO_LARGE',
+  'ERR_UNSUPPORTED_MEDIA_TYPE',
+  'ERR_HSM_BUSY',
+  'ERR_HSM_UNAVAILABLE',
+] as const satisfies readonly ErrorCode[]
 
-/** A route's summary in the OpenAPI document. */
+/** A route's summary in the OpenAPI document; what else is said of it stands in document/, under its operationId. */
 export interface RouteText {
   readonly operationId: string
   readonly tags: string[]
   readonly summary: string
 }
 
-/** The response schemas of a POST: its answer, and a problem for every status it can end with; `own` ones are of no other route. */
-export function postResponses<T extends TSchema>(answer: T, own: readonly number[] = []) {
-  return { ...problems([...ANY, ...own, ...WITH_BODY]), 200: answer }
+/** The response schemas of a POST: its answer, and a problem for every status that it can end with; `own` are codes of this route. */
+export function postResponses<T extends TSchema>(answer: T, own: readonly ErrorCode[] = []) {
+  return { ...problems([...ANY, ...WITH_BODY, ...own]), 200: answer }
 }
 
-/** The response schemas of a GET. */
-export function getResponses<T extends object>(answer: T) {
-  return { ...problems([...ANY, 503]), 200: answer }
+/** The response schemas of a GET; `own` are codes of this route. */
+export function getResponses<T extends object>(answer: T, own: readonly ErrorCode[] = []) {
+  return { ...problems([...ANY, ...own]), 200: answer }
 }
 
-function problems(statuses: readonly number[]) {
-  return Object.fromEntries(statuses.map((status) => [status, problemResponse(status)]))
+function problems(codes: readonly ErrorCode[]) {
+  const statuses = new Set(codes.map((code) => STATUS[code]))
+  return Object.fromEntries(
+    [...statuses].map((status) => [status, problemResponse(codes.filter((code) => STATUS[code] === status))]),
+  )
 }
 
-function problemResponse(status: number) {
-  const codes = (Object.keys(STATUS) as ErrorCode[]).filter((code) => STATUS[code] === status)
-  const headers = status === 429 || status === 503 ? { 'retry-after': { type: 'integer', description: 'Seconds' } } : {}
-  return {
-    description: codes.join(', '),
-    ...(Object.keys(headers).length > 0 ? { headers } : {}),
-    content: { [PROBLEM_TYPE]: { schema: ProblemSchema } },
-  }
+function problemResponse(codes: readonly ErrorCode[]) {
+  const examples = Object.fromEntries(codes.map((code) => [code, { $ref: `#/components/examples/${code}` }]))
+  return { description: codes.join(', '), content: { [PROBLEM_TYPE]: { schema: ProblemSchema, examples } } }
 }

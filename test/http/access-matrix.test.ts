@@ -142,10 +142,21 @@ describe('who is refused on every route', () => {
     }
     expect([...answers]).toEqual([expect.stringMatching(/^\[403,.*ERR_KEY_USE_FORBIDDEN/)])
     expect(http.calls.length).toBe(calls)
-    expect(seen).toHaveLength(15)
+    expect(seen).toHaveLength(17)
   })
 
-  const NAMES_A_KEY = ['jwe-ec', 'zpk-in', 'zpk-out', 'zpk-aes', 'seccos-pin', 'prw', 'pin-mac', 'd1-dev']
+  const NAMES_A_KEY = [
+    'jwe-ec',
+    'zpk-in',
+    'zpk-out',
+    'zpk-aes',
+    'seccos-pin',
+    'prw',
+    'pin-mac',
+    'assertion',
+    'd1-dev',
+    'd1-data-dev',
+  ]
 
   function keyPlaces(value: object): string[][] {
     return Object.entries(value).flatMap(([name, member]) => {

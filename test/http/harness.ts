@@ -14,11 +14,23 @@ import { createLiveKeys } from '../../src/gateway/live-keys.ts'
 import { describeCallers, describeSetPinTypes } from '../../src/gateway/openapi.ts'
 import type { Status } from '../../src/gateway/status.ts'
 import { testCertificates, type TestClient } from '../support/certificates.ts'
+import { assertDocumented } from '../support/documented.ts'
 
 // While the file loads, because RSA keys take their time on a busy machine and a test's clock would count it.
 const certificates = await testCertificates()
 
-const ALL_KEYS = ['jwe-ec', 'zpk-in', 'zpk-out', 'zpk-aes', 'seccos-pin', 'prw', 'pin-mac', 'gone']
+const ALL_KEYS = [
+  'jwe-ec',
+  'zpk-in',
+  'zpk-out',
+  'zpk-aes',
+  'seccos-pin',
+  'prw',
+  'pin-mac',
+  'jwe-open',
+  'assertion',
+  'gone',
+]
 const ALL_FORMATS = ['ISO-0', 'ISO-1', 'ISO-3', 'ISO-4', 'SECCOS'] as const
 const keyRef = { id: 'zpk-out', version: 1, kcv: 'A1B2C3' }
 
@@ -74,12 +86,15 @@ export const testConfig = (options: HarnessOptions = {}): GatewayConfig => ({
             'prw/verify',
             'mac/generate',
             'mac/verify',
+            'd1/assertion',
+            'jwe/seal',
+            'jwe/open',
             'jwks',
             'keys',
           ],
           keys: ALL_KEYS,
           formats: [...ALL_FORMATS],
-          recipients: ['d1-dev'],
+          recipients: ['d1-dev', 'd1-data-dev'],
         },
       ],
     },
@@ -130,6 +145,15 @@ export const testConfig = (options: HarnessOptions = {}): GatewayConfig => ({
   logLevel: 'info',
   keys: [
     { id: 'jwe-ec', version: 1, state: 'active', purpose: 'jwe-decrypt', algorithm: 'EC-P256', kcv: '0102030405' },
+    { id: 'jwe-open', version: 1, state: 'active', purpose: 'jwe-open', algorithm: 'EC-P256', kcv: '0607080910' },
+    {
+      id: 'assertion',
+      version: 1,
+      state: 'active',
+      purpose: 'assertion-sign',
+      algorithm: 'EC-P256',
+      kcv: '1112131415',
+    },
     {
       id: 'zpk-in',
       version: 1,
@@ -207,6 +231,9 @@ export async function start(options: HarnessOptions = {}) {
     verifyPrw: () => ({ verified: true }),
     generateMac: () => ({ mac: '0123456789ABCDEF', profile: 'seccos-3des', key: keyRef }),
     verifyMac: () => ({ verified: true }),
+    makeD1Assertion: () => ({ assertion: 'e30.e30.c2ln', expiresAt: 1_800_000_000, key: keyRef }),
+    sealData: () => ({ jwe: 'e30.e30.e30.e30.e30' }),
+    openData: () => ({ packed: Buffer.from('{"pan":"4111111111111111","exp":"1230"}'), key: keyRef }),
     sealAudit: () => ({ mac: '00'.repeat(16), sealedAtMs: 0, key: keyRef }),
     deriveHashKey: () => ({ packed: Buffer.alloc(32), key: keyRef }),
   }
@@ -225,7 +252,13 @@ export async function start(options: HarnessOptions = {}) {
   const config = testConfig(options)
   const status = options.status ?? (() => statusOf())
   const keys = createLiveKeys(config)
-  const metrics = createMetrics({ status, development: true })
+  const metrics = createMetrics({
+    status,
+    keys: () => keys.now.keys,
+    clients: () => authentication.policy.clients.map(({ id }) => id),
+    development: true,
+    queue: config.limits.queue,
+  })
   const clientCa = certificates.ca + (options.clientCa ?? '')
   const authentication = createAuthentication(createPolicy(config, clientCa))
   const api = await buildApi({
@@ -263,7 +296,12 @@ export async function start(options: HarnessOptions = {}) {
     method: string,
     path: string,
     body?: unknown,
-    { client = 'cms', headers = {} }: { client?: TestClient; headers?: Record<string, string> } = {},
+    {
+      client = 'cms',
+      headers = {},
+      // For codes that a stand-in gives and no vault would: the document need not have them.
+      anyCode = false,
+    }: { client?: TestClient; headers?: Record<string, string>; anyCode?: boolean } = {},
   ) {
     const raw = typeof body === 'string' || Buffer.isBuffer(body) || body === undefined ? body : JSON.stringify(body)
     const answer = await undiciRequest(`${url}${path}`, {
@@ -274,7 +312,9 @@ export async function start(options: HarnessOptions = {}) {
     })
     const text = await answer.body.text()
     const json = (text === '' ? undefined : JSON.parse(text)) as Record<string, unknown>
-    return { status: answer.statusCode, headers: answer.headers, text, json }
+    const got = { status: answer.statusCode, headers: answer.headers, text, json }
+    if (!anyCode) await assertDocumented(method, path, got)
+    return got
   }
 
   /** A raw TLS connection as a client. */
@@ -369,4 +409,7 @@ export const VALID = {
   },
   '/v1/mac/generate': { key: 'pin-mac', pinBlock: '0123456789abcdef' },
   '/v1/mac/verify': { key: 'pin-mac', pinBlock: '0123456789abcdef', mac: '01234567' },
+  '/v1/d1/assertion': { key: 'assertion' },
+  '/v1/jwe/seal': { recipient: 'd1-data-dev', payload: { pan: '4111111111111111', exp: '1230' } },
+  '/v1/jwe/open': { jwe: 'e30.e30.e30.e30.e30' },
 } as const

@@ -20,14 +20,22 @@ async function exchange(text: string, client: TestClient = 'cms') {
 const UUID = /^[0-9a-f-]{36}$/
 
 describe('paths and methods', () => {
-  it.each(['/', '/v1', '/v1/pin/set/', '/V1/keys', '//v1/keys', '/v1/keys/x', '/%zz', '/healthz', '/openapi.json'])(
-    '%s is 404',
-    async (path) => {
-      const answer = await http.send('GET', path)
-      expect(answer.json).toMatchObject({ code: 'ERR_NOT_FOUND', status: 404 })
-      expect(answer.headers['content-type']).toBe('application/problem+json')
-    },
-  )
+  it.each([
+    '/',
+    '/v1',
+    '/v1/pin/set/',
+    '/V1/keys',
+    '//v1/keys',
+    '/v1/keys/x',
+    '/%zz',
+    '/healthz',
+    '/openapi.json',
+    '/docs',
+  ])('%s is 404', async (path) => {
+    const answer = await http.send('GET', path)
+    expect(answer.json).toMatchObject({ code: 'ERR_NOT_FOUND', status: 404 })
+    expect(answer.headers['content-type']).toBe('application/problem+json')
+  })
 
   it('an unknown path is 404 whatever its body', async () => {
     for (const body of ['{', 'x'.repeat(70_000)]) expect((await http.send('POST', '/nowhere', body)).status).toBe(404)

@@ -8,6 +8,7 @@ import { Agent, request, type Dispatcher } from 'undici'
 import { parse, stringify } from 'yaml'
 import type { DevelopmentSetUp } from '../../src/cli/development/set-up.ts'
 import type { ReadyLine } from '../../src/supervisor/supervisor.ts'
+import { assertDocumented } from './documented.ts'
 import type { TestToken, TokenMembers } from './tokens.ts'
 
 const NODE = new URL('../../node_modules/.bin/node', import.meta.url).pathname
@@ -124,7 +125,7 @@ export interface Service {
   readonly process: ChildProcess
   /** All that it wrote on standard output and standard error. */
   readonly output: () => string
-  /** Calls the API as a configured client, cms-adapter unless told. */
+  /** Calls the API as a configured client, cms-adapter unless told; an answer that the OpenAPI document does not have is thrown. */
   readonly call: (method: string, path: string, body?: unknown, options?: CallOptions) => Promise<Answer>
   /** Calls the management listener. */
   readonly manage: (path: string) => Promise<Answer>
@@ -188,8 +189,11 @@ export async function startService(setUp: DevelopmentSetUp, uid?: number): Promi
     ready,
     process: child,
     output: () => output,
-    call: (method, path, body, { client = 'cms-adapter', headers } = {}) =>
-      send(agents.get(client)!, `${ready.url}${path}`, method, body, headers),
+    call: async (method, path, body, { client = 'cms-adapter', headers } = {}) => {
+      const answer = await send(agents.get(client)!, `${ready.url}${path}`, method, body, headers)
+      await assertDocumented(method, path, answer)
+      return answer
+    },
     manage: (path) => send(management, `${ready.management}${path}`, 'GET', undefined),
     stop: async (signal = 'SIGTERM') => {
       if (child.exitCode === null && child.signalCode === null) {

@@ -3,44 +3,52 @@ import { Type } from 'typebox'
 import { ServiceError } from '../../errors.ts'
 import { allow } from '../authorisation.ts'
 import type { ApiInstance, RouteDeps } from '../api-instance.ts'
-import { getResponses, Kcv } from '../schemas.ts'
+import { getResponses, Kcv, ProfileId } from '../schemas.ts'
 
 const strict = { additionalProperties: false } as const
 const JWK_SET_TYPE = 'application/jwk-set+json'
 
 const Jwk = Type.Object(
   {
-    kty: Type.Enum(['EC', 'RSA'], { type: 'string' }),
-    kid: Type.String(),
-    use: Type.Enum(['enc'], { type: 'string' }),
-    alg: Type.String(),
-    crv: Type.Optional(Type.String()),
-    x: Type.Optional(Type.String()),
-    y: Type.Optional(Type.String()),
-    n: Type.Optional(Type.String()),
-    e: Type.Optional(Type.String()),
+    kty: Type.Enum(['EC', 'RSA'], { type: 'string', description: 'Key type' }),
+    kid: Type.String({ description: 'Key id, for the header of a JWE' }),
+    use: Type.Enum(['enc'], { type: 'string', description: 'For encryption' }),
+    alg: Type.String({ description: 'The one alg that a JWE to this key may have' }),
+    crv: Type.Optional(Type.String({ description: 'Curve (RFC 7518 section 6.2.1.1)' })),
+    x: Type.Optional(Type.String({ description: 'x coordinate, base64url' })),
+    y: Type.Optional(Type.String({ description: 'y coordinate, base64url' })),
+    n: Type.Optional(Type.String({ description: 'RSA modulus, base64url' })),
+    e: Type.Optional(Type.String({ description: 'RSA exponent, base64url' })),
   },
-  strict,
+  { ...strict, description: 'A public key (RFC 7517)' },
 )
-const JwkSet = Type.Object({ keys: Type.Array(Jwk) }, strict)
+const JwkSet = Type.Object(
+  { keys: Type.Array(Jwk, { description: 'Current keys first, then those being retired' }) },
+  { ...strict, description: 'JWK Set (RFC 7517 section 5)' },
+)
+
+const Day = Type.String({ description: 'A day, such as 2026-11-23' })
 
 const Keys = Type.Object(
   {
     keys: Type.Array(
       Type.Object(
         {
-          id: Type.String(),
-          version: Type.Integer(),
-          purpose: Type.String(),
-          direction: Type.Optional(Type.String()),
-          use: Type.Optional(Type.Array(Type.String())),
-          algorithm: Type.String(),
+          id: Type.String({ description: 'Id of the key, as requests name it' }),
+          version: Type.Integer({ description: 'Version' }),
+          purpose: Type.String({ description: 'The one thing that it does, such as zone-pin or prw' }),
+          direction: Type.Optional(Type.String({ description: 'Of a zone key: in, out or both' })),
+          use: Type.Optional(Type.Array(Type.String(), { description: 'Of a PRW or MAC key: generate, verify' })),
+          algorithm: Type.String({ description: 'Such as TDEA-128, AES-256 or EC-P256' }),
           kcv: Kcv,
-          profile: Type.Optional(Type.String()),
-          state: Type.String(),
+          profile: Type.Optional(ProfileId),
+          state: Type.String({ description: 'pending, active, retiring or retired' }),
+          created: Type.Optional(Day),
+          expires: Type.Optional(Day),
         },
-        strict,
+        { ...strict, description: 'A version of a key' },
       ),
+      { description: 'Every version of every key' },
     ),
   },
   strict,
@@ -56,10 +64,9 @@ export function keyRoutes(app: ApiInstance, { keys, publicKeys }: RouteDeps): vo
         operationId: 'getJwks',
         tags: ['Keys'],
         summary: 'The public keys that D1 encrypts to: current ones first, then those being retired',
-        response: getResponses({
-          description: 'JWK Set (RFC 7517)',
-          content: { [JWK_SET_TYPE]: { schema: JwkSet } },
-        }),
+        response: getResponses({ description: 'The JWK Set', content: { [JWK_SET_TYPE]: { schema: JwkSet } } }, [
+          'ERR_HSM_UNAVAILABLE',
+        ]),
       },
     },
     async (_request, reply) => {

@@ -48,7 +48,7 @@ export function macRoutes(app: ApiInstance, { ask, guarded }: RouteDeps): void {
         tags: ['MAC'],
         summary: 'Checks the MAC of an enciphered PIN block',
         body: REQUESTS.verifyMac,
-        response: postResponses(Verified),
+        response: postResponses(Verified, ['ERR_RATE_LIMITED']),
       },
     },
     async (request, reply) => {

@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import type { GatewayConfig } from '../../config/schema.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Status } from '../status.ts'
+import { docsRoutes } from './docs.ts'
 
 /** What the management listener needs. */
 export interface ManagementDeps {
@@ -45,4 +46,5 @@ export function managementRoutes(app: FastifyInstance, { metrics, status, openAp
   })
 
   app.get('/openapi.json', async () => openApi())
+  docsRoutes(app)
 }

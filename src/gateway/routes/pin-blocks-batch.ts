@@ -25,10 +25,14 @@ export const BatchRequest = Type.Object(
     from: Zone,
     to: Zone,
     items: Type.Optional(
-      Type.Array(Type.Object({ id: ItemId, pinBlock: PinBlock, card: Card }, strict), {
-        minItems: 1,
-        maxItems: MAX_BATCH_ITEMS,
-      }),
+      Type.Array(
+        Type.Object({ id: ItemId, pinBlock: PinBlock, card: Card }, { ...strict, description: 'One PIN block' }),
+        {
+          minItems: 1,
+          maxItems: MAX_BATCH_ITEMS,
+          description: 'The items as JSON; either these or rows',
+        },
+      ),
     ),
     rows: Type.Optional(
       Type.String({
@@ -42,7 +46,7 @@ export const BatchRequest = Type.Object(
 
 const BatchAnswer = Type.Object(
   {
-    format: Type.String(),
+    format: Type.String({ description: 'Format of the PIN blocks that go out' }),
     key: KeyRefSchema,
     items: Type.Optional(
       Type.Array(
@@ -50,7 +54,12 @@ const BatchAnswer = Type.Object(
           {
             id: ItemId,
             pinBlock: Type.Optional(PinBlock),
-            code: Type.Optional(Type.Enum([...new Set(Object.values(ITEM_CODES))], { type: 'string' })),
+            code: Type.Optional(
+              Type.Enum([...new Set(Object.values(ITEM_CODES))], {
+                type: 'string',
+                description: 'Why there is no PIN block: it is invalid, or the limit on wrong ones has been reached',
+              }),
+            ),
           },
           { ...strict, description: 'Either the translated block or why there is none' },
         ),
@@ -81,7 +90,11 @@ export async function pinBlockBatchRoutes(app: ApiInstance, { ask, guardedBatch 
           tags: ['PIN blocks'],
           summary: 'Translates up to 10 000 PIN blocks; a wrong one does not fail its neighbours',
           body: BatchRequest,
-          response: postResponses(BatchAnswer),
+          response: postResponses(BatchAnswer, [
+            'ERR_TRANSLATION_FORBIDDEN',
+            'ERR_PIN_BLOCK_INVALID',
+            'ERR_RATE_LIMITED',
+          ]),
         },
       },
       async (request, reply) => {

@@ -27,7 +27,11 @@ export function pinBlockRoutes(app: ApiInstance, { ask, guarded }: RouteDeps): v
         tags: ['PIN blocks'],
         summary: 'Translates a PIN block to another zone key, or to another format that the rules permit',
         body: TranslateRequest,
-        response: postResponses(TranslateAnswer),
+        response: postResponses(TranslateAnswer, [
+          'ERR_TRANSLATION_FORBIDDEN',
+          'ERR_PIN_BLOCK_INVALID',
+          'ERR_RATE_LIMITED',
+        ]),
       },
     },
     async (request, reply) => {

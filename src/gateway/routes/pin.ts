@@ -17,7 +17,15 @@ const SetPinAnswer = Type.Object(
     key: Type.Optional(IssuedPinBlock.key),
     prw: Type.Optional(IssuedPrwSchema),
     mac: Type.Optional(IssuedMacSchema),
-    verified: Type.Optional(Type.Object({ prw: Type.Boolean(), mac: Type.Boolean() }, strict)),
+    verified: Type.Optional(
+      Type.Object(
+        {
+          prw: Type.Boolean({ description: "D1's PRW matches" }),
+          mac: Type.Boolean({ description: "D1's MAC matches" }),
+        },
+        { ...strict, description: 'Of 3DES_SECCOS: both are true, for what does not match is an error' },
+      ),
+    ),
   },
   strict,
 )
@@ -38,7 +46,7 @@ const SetPinRequest = Type.Object(
       {
         type: 'object',
         required: ['issue'],
-        properties: { issue: { type: 'object', required: ['prw'], properties: { mac: { not: {} } } } },
+        properties: { issue: { type: 'object', required: ['prw'], properties: { prw: {}, mac: { not: {} } } } },
       },
     ],
   },
@@ -55,7 +63,18 @@ export function pinRoutes(app: ApiInstance, { keys, ask, guarded, counters }: Ro
         tags: ['PIN'],
         summary: 'Takes the PIN that D1 encrypted; gives it under a zone key, with the PRW and MAC that were asked for',
         body: SetPinRequest,
-        response: postResponses(SetPinAnswer, [409]),
+        response: postResponses(SetPinAnswer, [
+          'ERR_JWE_INVALID',
+          'ERR_ALG_NOT_ALLOWED',
+          'ERR_TRANSLATION_FORBIDDEN',
+          'ERR_COUNTER_REPLAYED',
+          'ERR_JWE_DECRYPTION_FAILED',
+          'ERR_JWE_PAYLOAD_INVALID',
+          'ERR_PIN_BLOCK_INVALID',
+          'ERR_PIN_CHANGE_NOT_VERIFIED',
+          'ERR_PIN_REFUSED',
+          'ERR_RATE_LIMITED',
+        ]),
       },
     },
     async (request, reply) => {
@@ -88,7 +107,11 @@ export function pinRoutes(app: ApiInstance, { keys, ask, guarded, counters }: Ro
         tags: ['PIN'],
         summary: 'Translates a PIN block to ISO format 0 and seals it to a recipient',
         body: GetPinRequest,
-        response: postResponses(GetPinAnswer),
+        response: postResponses(GetPinAnswer, [
+          'ERR_TRANSLATION_FORBIDDEN',
+          'ERR_PIN_BLOCK_INVALID',
+          'ERR_RATE_LIMITED',
+        ]),
       },
     },
     async (request, reply) => {

@@ -36,7 +36,7 @@ export function prwRoutes(app: ApiInstance, { ask, guarded }: RouteDeps): void {
         tags: ['PRW'],
         summary: "Makes the PRW of a PIN block's PIN by the key's profile",
         body: GenerateRequest,
-        response: postResponses(GenerateAnswer),
+        response: postResponses(GenerateAnswer, ['ERR_PIN_BLOCK_INVALID', 'ERR_RATE_LIMITED']),
       },
     },
     async (request, reply) => {
@@ -55,7 +55,7 @@ export function prwRoutes(app: ApiInstance, { ask, guarded }: RouteDeps): void {
         tags: ['PRW'],
         summary: "Checks a PRW against a PIN block's PIN",
         body: VerifyRequest,
-        response: postResponses(Verified),
+        response: postResponses(Verified, ['ERR_PIN_BLOCK_INVALID', 'ERR_RATE_LIMITED']),
       },
     },
     async (request, reply) => {

@@ -90,6 +90,8 @@ describe('what is read', () => {
       '/healthz',
       '/metrics',
       '/openapi.json',
+      '/docs',
+      '/docs/main.js',
       '/v1/pin-blocks/translate-batch/x',
     ]) {
       expectProblem(await issuer.service.call('GET', path), 404, 'ERR_NOT_FOUND')

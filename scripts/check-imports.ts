@@ -10,6 +10,9 @@ const PLANTED = [
   ['src/gateway/routes/planted.ts', '../../vault/clear-pin.ts'],
   ['src/pin/planted.ts', '../hsm/self-test.ts'],
   ['src/vault/planted.ts', 'pkcs11js'],
+  ['src/client/planted.ts', '../bytes.ts'],
+  ['src/client/planted-package.ts', 'yaml'],
+  ['src/rows/planted.ts', '../client/client.ts'],
 ] as const
 
 /** Runs dependency-cruiser over a tree's src. */

@@ -38,7 +38,8 @@ export interface ShowOptions {
 
 const NOTES = `
 Which one do I need?
-  csr          your certification authority is to certify a key that signs (tls-sign, transcript-sign): send it the file.
+  csr          your certification authority is to certify a key that signs (tls-sign, transcript-sign,
+               assertion-sign): send it the file.
   self-signed  the other party takes a certificate that you vouch for by telling its thumbprint.
   issue-for    a JWE key is to be onboarded, for example with Thales D1, and is in the HSM already. It deciphers and so
                signs nothing; a tls-sign key issues the certificate in its place. For a JWE key that is still to be made,

@@ -31,11 +31,16 @@ const DAY_MS = 86_400_000
 export function expiriesOf(config: Config, now: Date, files: readonly string[] = []): Expiry[] {
   const { api } = config.listeners
   const caFile = config.limits.store?.caFile
+  const { tracing } = config
   const jwks = config.authentication.bearer?.jwks
   const found: Found[] = [
     ...certificatesOf(api.certificate, (i) => (i === 0 ? 'server certificate' : "server certificate's chain")),
     ...certificatesOf(api.clientCa, () => 'authority of clients'),
     ...(caFile === undefined ? [] : certificatesOf(caFile, () => 'authority of the limit store')),
+    ...(tracing?.caFile === undefined ? [] : certificatesOf(tracing.caFile, () => 'authority of the trace collector')),
+    ...(tracing?.certificateFile === undefined
+      ? []
+      : certificatesOf(tracing.certificateFile, () => 'certificate for the trace collector')),
     ...(jwks === undefined ? [] : tokenKeysOf(jwks)),
     ...keysOf(config),
     ...files.flatMap((file) => certificatesOf(file, () => 'certificate')),

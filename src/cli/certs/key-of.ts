@@ -1,7 +1,7 @@
 /** Which key of the catalogue is meant by `ID` or `ID@VERSION`, and what a certificate says it is for. */
 import type { Config, KeyEntry } from '../../config/schema.ts'
 import { EX_NOPERM, EX_USAGE } from '../../exit-codes.ts'
-import { isKeyPair, isSigningKey } from '../../hsm/key-pairs.ts'
+import { isJweKey, isKeyPair, isSigningKey } from '../../hsm/key-pairs.ts'
 import { CommandError } from '../command-error.ts'
 import { printable } from './printable.ts'
 import type { Usage } from './x509.ts'
@@ -34,6 +34,9 @@ export function keyPairOf(config: Config, name: string): KeyEntry {
 /** The key that is named, if it signs. */
 export function signingKeyOf(config: Config, name: string): KeyEntry {
   const key = keyPairOf(config, name)
+  if (key.purpose === 'credential-sign') {
+    throw new CommandError(EX_NOPERM, `key ${key.id} signs challenges of IBM Digital Asset Haven and nothing else`)
+  }
   if (isSigningKey(key)) return key
   throw new CommandError(
     EX_NOPERM,
@@ -45,7 +48,7 @@ export function signingKeyOf(config: Config, name: string): KeyEntry {
 
 /** What a certificate says of a key (RFC 5280 section 4.2.1.3): what its one use is called there. */
 export function usageOf({ purpose, algorithm }: KeyEntry, tls: Usage['tls']): Usage {
-  if (purpose === 'jwe-decrypt') {
+  if (isJweKey({ purpose })) {
     return { keyUsage: algorithm === 'EC-P256' ? 'keyAgreement' : 'keyEncipherment' }
   }
   return { keyUsage: 'digitalSignature', ...(purpose === 'tls-sign' && tls && { tls }) }

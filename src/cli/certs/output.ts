@@ -5,6 +5,7 @@ import type { KeyEntry } from '../../config/schema.ts'
 import { EX_CANTCREAT, EX_IOERR } from '../../exit-codes.ts'
 import type { PublicKey } from '../../hsm/hsm.ts'
 import { kidOf } from '../../hsm/key-catalogue.ts'
+import { isJweKey } from '../../hsm/key-pairs.ts'
 import { jwkThumbprint } from '../../key-block/kcv.ts'
 import { CommandError } from '../command-error.ts'
 import { oneLine } from './printable.ts'
@@ -53,7 +54,7 @@ export function giveCertificate(key: KeyEntry, publicKey: PublicKey, pem: string
 function factsOf(key: KeyEntry, publicKey: PublicKey) {
   return {
     key: { id: key.id, version: key.version, kcv: key.kcv.toUpperCase() },
-    ...(key.purpose === 'jwe-decrypt' && { kid: kidOf(key, publicKey) }),
+    ...(isJweKey(key) && { kid: kidOf(key, publicKey) }),
     publicKeyThumbprint: jwkThumbprint(publicKey),
   }
 }

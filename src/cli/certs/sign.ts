@@ -55,7 +55,8 @@ export async function issueForCommand(name: string, options: IssueOptions): Prom
   const key = keyPairOf(config, name)
   if (isSigningKey(key)) throw new CommandError(EX_NOPERM, `key ${key.id} signs, and so for itself: certs csr`)
   const by = signingKeyOf(config, options.by)
-  if (by.purpose !== 'tls-sign') throw new CommandError(EX_NOPERM, `key ${by.id} signs transcripts and nothing else`)
+  if (by.purpose !== 'tls-sign')
+    throw new CommandError(EX_NOPERM, `key ${by.id} is for ${by.purpose}, and signs no certificate of another key`)
   const now = new Date()
   const { days } = options
   const issuer = readIssuer(options.issuer, days, now)

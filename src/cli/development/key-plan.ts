@@ -41,6 +41,9 @@ export const DEVELOPMENT_KEYS: readonly PlannedKey[] = [
   { id: 'pin-mac', purpose: 'pin-mac', use: BOTH_USES, algorithm: 'TDEA-128', profile: 'seccos-3des' },
   { id: 'prw-aes', purpose: 'prw', use: BOTH_USES, algorithm: 'AES-128', profile: 'dk-aes' },
   { id: 'pin-mac-aes', purpose: 'pin-mac', use: BOTH_USES, algorithm: 'AES-128', profile: 'dk-aes' },
+  // What D1 is called with, and what it answers with.
+  { id: 'assertion', purpose: 'assertion-sign', algorithm: 'EC-P256', kid: 'assertion', issuerId: 'pinbridge1' },
+  { id: 'jwe-open', purpose: 'jwe-open', algorithm: 'EC-P256', kid: 'jwe-open', alg: 'ECDH-ES', enc: 'A256GCM' },
   { id: 'audit-mac', purpose: 'audit-mac', algorithm: 'AES-256' },
   { id: 'limit-hash', purpose: 'limit-hash', algorithm: 'AES-256' },
 ]

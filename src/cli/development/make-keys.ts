@@ -3,6 +3,7 @@ import { randomFillSync } from 'node:crypto'
 import type { KeyEntry } from '../../config/schema.ts'
 import { KeyCatalogue } from '../../hsm/key-catalogue.ts'
 import { HsmStartError } from '../../hsm/hsm.ts'
+import { isKeyPair } from '../../hsm/key-pairs.ts'
 import { countObjects, destroyObjects, isBeyondToken } from '../../hsm/pkcs11/key-objects.ts'
 import { KeyMaker } from '../../hsm/pkcs11/make-keys.ts'
 import { openToken, type Token, type TokenAddress } from '../../hsm/pkcs11/module.ts'
@@ -44,7 +45,7 @@ export async function makeKeys(address: TokenAddress, pin: string): Promise<Made
   const leftOut: LeftOutKey[] = []
   try {
     const planned = DEVELOPMENT_KEYS.map((key): KeyEntry => {
-      const origin = key.purpose === 'jwe-decrypt' ? 'generated' : 'imported'
+      const origin = isKeyPair(key) ? 'generated' : 'imported'
       return { ...key, version: 1, state: 'active', kcv: '', origin }
     })
     const there = planned.filter((key) => countObjects(token, key) > 0)
@@ -91,7 +92,7 @@ async function makeKey(token: Token, maker: KeyMaker, planned: KeyEntry): Promis
 }
 
 async function storeKey(maker: KeyMaker, entry: KeyEntry, form: MacForm | undefined): Promise<DevelopmentKey> {
-  if (entry.purpose === 'jwe-decrypt') {
+  if (isKeyPair(entry)) {
     return { entry: { ...entry, kcv: publicKeyKcv(await maker.generateKeyPair(entry)) } }
   }
   using secrets = new SecretScope()

@@ -1,4 +1,4 @@
-/** A whole development set-up in one folder: token, keys, certificates, recipient and configuration. */
+/** A whole development set-up in one folder: token, keys, certificates, recipients and configuration. */
 import { generateKeyPairSync } from 'node:crypto'
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -13,6 +13,7 @@ const API_PORT = 8443
 const MANAGEMENT_PORT = 9443
 const CLIENTS = ['cms-adapter', 'auditor'] as const
 const RECIPIENT = 'd1-dev'
+const DATA_RECIPIENT = 'd1-data-dev'
 const AUDIT_DIRECTORY = 'audit'
 
 /** What `init --dev --json` prints. */
@@ -93,17 +94,23 @@ async function fill(
     cert: write(`${id}.pem`, certificate),
     key: write(`${id}-key.pem`, privateKey),
   }))
-  const recipient = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const publicKey = recipient.publicKey.export({ format: 'jwk' })
+  const recipients = [RECIPIENT, DATA_RECIPIENT].map((kid) => ({
+    kid,
+    ...generateKeyPairSync('ec', { namedCurve: 'P-256' }),
+  }))
+  const [recipient, dataRecipient] = recipients.map(({ publicKey }) => publicKey.export({ format: 'jwk' }))
   mkdirSync(join(directory, AUDIT_DIRECTORY), { mode: 0o700 })
-  const config = write('pinbridge.yaml', configText(token, keys, publicKey))
+  const config = write('pinbridge.yaml', configText(token, keys, recipient!, dataRecipient!))
   return {
     config,
     url: `https://127.0.0.1:${API_PORT}`,
     management: `http://127.0.0.1:${MANAGEMENT_PORT}`,
     ca,
     clients,
-    recipients: [{ kid: RECIPIENT, privateJwk: { ...recipient.privateKey.export({ format: 'jwk' }), kid: RECIPIENT } }],
+    recipients: recipients.map(({ kid, privateKey }) => ({
+      kid,
+      privateJwk: { ...privateKey.export({ format: 'jwk' }), kid },
+    })),
     keys: keys.map(({ entry: { id, purpose, algorithm, kcv }, value }) => ({
       id,
       purpose,
@@ -123,7 +130,12 @@ function dnsNameOf(client: string): string {
   return `${client}.pinbridge.test`
 }
 
-function configText(token: DevelopmentToken, keys: readonly DevelopmentKey[], recipient: object): string {
+function configText(
+  token: DevelopmentToken,
+  keys: readonly DevelopmentKey[],
+  recipient: object,
+  dataRecipient: object,
+): string {
   const has = (id: string): boolean => keys.some(({ entry }) => entry.id === id)
   // A profile may name only keys that are there.
   const seccos = has('seccos-pin') && has('prw') && has('pin-mac')
@@ -142,6 +154,14 @@ function configText(token: DevelopmentToken, keys: readonly DevelopmentKey[], re
       ],
       recipients: [
         { kid: RECIPIENT, publicKey: recipient, alg: 'ECDH-ES', enc: 'A256GCM', profile: 'd1', development: true },
+        {
+          kid: DATA_RECIPIENT,
+          publicKey: dataRecipient,
+          alg: 'ECDH-ES',
+          enc: 'A256GCM',
+          use: 'data',
+          development: true,
+        },
       ],
     },
     clients: [
@@ -156,7 +176,7 @@ function configText(token: DevelopmentToken, keys: readonly DevelopmentKey[], re
               .filter(servesCallers)
               .map(({ id }) => id),
             formats: ['ISO-0', 'ISO-1', 'ISO-3', 'ISO-4', 'SECCOS'],
-            recipients: [RECIPIENT],
+            recipients: [RECIPIENT, DATA_RECIPIENT],
           },
         ],
       },

@@ -27,7 +27,9 @@ export function capabilityFindings(open: OpenHsm): Finding[] {
     choiceFinding('AES-CMAC', can.cmac.AES, { native: 'by the token', composed: composedOf(can.chaining.AES) }),
     choiceFinding('retail MAC', can.retailMac, { native: 'by the token', composed: composedOf(can.chaining.TDEA) }),
     choiceFinding('ECDSA', can.ecdsa, { native: 'by the token' }),
+    choiceFinding('Ed25519', can.eddsa, { native: 'by the token' }),
     choiceFinding('RSA signatures', can.rsaSignature, { native: 'by the token' }),
+    choiceFinding('key wrap', can.keyWrap, { native: 'by the token' }),
     origin,
     ok('calls', calls.join(', ')),
   ]

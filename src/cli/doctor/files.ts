@@ -21,6 +21,8 @@ export function fileFindings(configPath: string, { config, tokens, isSound }: Ex
   }
   const password = isSound(['limits']) ? config.limits.store?.passwordFile : undefined
   if (password !== undefined) findings.push(...modeFinding('limit store password', password))
+  const collectorKey = isSound(['tracing']) ? config.tracing?.privateKeyFile : undefined
+  if (collectorKey !== undefined) findings.push(...modeFinding('key for the trace collector', collectorKey))
   if (config.audit && isSound(['audit'])) {
     findings.push(...modeFinding('audit folder', config.audit.directory), ...spaceFinding(config.audit))
   }

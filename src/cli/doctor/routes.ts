@@ -5,6 +5,8 @@ import type { KeyEntry } from '../../config/schema.ts'
 export function routesOf(key: KeyEntry): string[] {
   const { purpose, alg, formats = [], use = [] } = key
   if (purpose === 'jwe-decrypt') return [`pin/set with ${alg ?? ''}`]
+  if (purpose === 'jwe-open') return [`jwe/open with ${alg ?? ''}`]
+  if (purpose === 'assertion-sign') return ['d1/assertion']
   if (purpose === 'prw' || purpose === 'pin-mac') {
     const routes = use.map((one) => `${purpose === 'prw' ? 'prw' : 'mac'}/${one} with ${key.profile ?? ''}`)
     return use.includes('generate') ? [...routes, `pin/set that issues a ${purpose === 'prw' ? 'PRW' : 'MAC'}`] : routes

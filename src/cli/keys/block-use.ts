@@ -8,6 +8,7 @@
  * | pin-mac | M6 or M3, by its profile | as prw |
  * | audit-mac, limit-hash | M6 | C; G |
  * | key-transport | K1, or K0 | import: D, export: E, both: B |
+ * | credential-wrap | K0 | E |
  *
  * A key may come with a wider mode than it is to have here, N among them, and never with a narrower one.
  */
@@ -61,6 +62,7 @@ function usagesOf(key: PlannedKey, { profiles }: Pick<Config, 'profiles'>): stri
   const { purpose } = key
   if (purpose === 'zone-pin' || purpose === 'seccos-pin') return ['P0']
   if (purpose === 'key-transport') return ['K1', 'K0']
+  if (purpose === 'credential-wrap') return ['K0']
   if (purpose === 'audit-mac' || purpose === 'limit-hash') return ['M6']
   if (purpose !== 'prw' && purpose !== 'pin-mac') return undefined
   const entry = { ...key, kcv: '', origin: 'imported' } as const
@@ -80,6 +82,7 @@ function modesOf(key: PlannedKey): string[] | undefined {
 function narrowestMode(key: PlannedKey): string | undefined {
   const { purpose, direction, use = [] } = key
   if (purpose === 'key-transport') return use.length === 2 ? 'B' : use[0] === 'import' ? 'D' : 'E'
+  if (purpose === 'credential-wrap') return 'E'
   if (direction !== undefined) return { in: 'D', out: 'E', both: 'B' }[direction]
   const uses = macUsesOf(key)
   if (uses.length === 0) return undefined

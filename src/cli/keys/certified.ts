@@ -3,6 +3,7 @@ import { X509Certificate } from 'node:crypto'
 import { rmSync } from 'node:fs'
 import type { KeyEntry } from '../../config/schema.ts'
 import { EX_USAGE } from '../../exit-codes.ts'
+import { isJweKey, isSigningKey } from '../../hsm/key-pairs.ts'
 import type { PublicKey } from '../../hsm/hsm.ts'
 import { generateCertifiedPair } from '../certs/birth.ts'
 import { expectFree, writeNew } from '../certs/output.ts'
@@ -20,6 +21,8 @@ export interface CertifiedOptions {
 
 /** How the pair is made, and what is written of it. */
 export interface Certified {
+  /** Where its entry says it was made, if not in the token. */
+  readonly origin?: KeyEntry['origin']
   makePair(opened: OpenedToken, key: KeyEntry): Promise<PublicKey>
   /** Writes the files; what it returns takes them away again. */
   write(): () => void
@@ -44,12 +47,12 @@ export function certifiedOf(
     throw new CommandError(EX_USAGE, '--subject is for --csr or --certificate')
   }
   if (subject === undefined) throw new CommandError(EX_USAGE, '--csr and --certificate need --subject')
-  if (purpose !== 'jwe-decrypt') {
+  if (!isJweKey({ purpose })) {
     throw new CommandError(
       EX_USAGE,
-      purpose === 'tls-sign' || purpose === 'transcript-sign'
+      isSigningKey({ purpose })
         ? 'a key that signs makes its request at any time: generate it, and then use "pinbridge certs csr"'
-        : `--csr and --certificate are for jwe-decrypt: a ${purpose} key is one secret value, which nobody certifies`,
+        : `--csr and --certificate are for JWE keys: a ${purpose} key is one secret value, which nobody certifies`,
     )
   }
   files.forEach(expectFree)

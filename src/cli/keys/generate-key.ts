@@ -3,7 +3,7 @@ import type { KeyEntry } from '../../config/schema.ts'
 import { EX_UNAVAILABLE, EX_USAGE } from '../../exit-codes.ts'
 import type { PublicKey } from '../../hsm/hsm.ts'
 import { KeyCatalogue } from '../../hsm/key-catalogue.ts'
-import { isKeyPair } from '../../hsm/key-pairs.ts'
+import { isKeyPair, isWrappingKey } from '../../hsm/key-pairs.ts'
 import { macUsesOf, type MacForm } from '../../hsm/mac-keys.ts'
 import { computeCheck } from '../../hsm/self-test.ts'
 import { publicKeyKcv } from '../../key-block/kcv.ts'
@@ -20,6 +20,7 @@ import { expectFree, undone } from './store-key.ts'
  * @param profiles - those that the key may name.
  * @param keep - is lent the entry while the key can still be taken back, to write it down.
  * @param makePair - how a key pair is generated, if not as usual.
+ * @param origin - what its entry says of where it was made: `imported` if its value has been wrapped out, which no token would vouch for.
  * @returns its entry; `origin` is `imported` where the token does not prove that it made the key.
  * @throws CommandError, or what `keep` throws; then nothing of the key is in the token.
  */
@@ -29,9 +30,10 @@ export async function generateKey(
   profiles: readonly Profile[] = SHIPPED_PROFILES,
   keep: (entry: KeyEntry) => void = () => undefined,
   makePair: (key: KeyEntry) => Promise<PublicKey> = (key) => opened.maker.generateKeyPair(key),
+  origin: KeyEntry['origin'] = 'generated',
 ): Promise<KeyEntry> {
   const { maker, settings, throwIfInterrupted } = opened
-  const unmade: KeyEntry = { ...planned, kcv: '', origin: 'generated' }
+  const unmade: KeyEntry = { ...planned, kcv: '', origin }
   const form = new KeyCatalogue([unmade], profiles).macFormOf(unmade)
   expectGenerable(unmade, form)
   const reason = maker.whyUnavailable(unmade, form)
@@ -92,6 +94,12 @@ function expectGenerable(key: KeyEntry, form: MacForm | undefined): void {
   if (key.direction === 'in' && !key.exportable) {
     refuse(
       `a key of ${algorithm} that only deciphers is of use when another party enciphers under the same one: import that, ` +
+        'or say --exportable to give this one to them',
+    )
+  }
+  if (isWrappingKey(key) && !key.exportable) {
+    refuse(
+      'a key that wraps is of use when somebody else can unwrap with the same one: bring it in with "pinbridge ceremony", ' +
         'or say --exportable to give this one to them',
     )
   }

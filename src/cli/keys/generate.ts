@@ -35,7 +35,7 @@ export async function generateCommand(options: GenerateOptions): Promise<void> {
 /**
  * Generates a key in the token that is named, and writes its entry unless it is to be printed.
  *
- * @param certified - what a JWE key signs while it is made.
+ * @param certified - what the key signs while it is made.
  */
 export async function generateInto(
   config: Config,
@@ -56,7 +56,7 @@ export async function generateInto(
     }
     const makePair = certified && ((key: KeyEntry) => certified.makePair(opened, key))
     const made = await withProgress(`generating ${planned.id} in the token`, () =>
-      generateKey(opened, planned, profilesOf(config), keep, makePair),
+      generateKey(opened, planned, profilesOf(config), keep, makePair, certified?.origin),
     )
     return inOrder(made)
   })

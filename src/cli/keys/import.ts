@@ -28,6 +28,7 @@ What the header must say:
   pin-mac               key usage M6 or M3, by its profile; mode of use as for prw
   audit-mac             key usage M6, mode of use C          limit-hash  key usage M6, mode of use G
   key-transport         key usage K1 or K0; mode of use D for import, E for export, B for both
+  credential-wrap       key usage K0; mode of use E
 A wider mode of use (B, C, N) fits a key that is to do less. --exportable needs exportability E or S. A key under a transport key
 that is weaker than it is not taken: have it sent under a stronger one.
 

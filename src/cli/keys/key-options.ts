@@ -18,6 +18,8 @@ export interface KeyOptions {
   readonly profile?: string
   readonly d1Profile?: string
   readonly kid?: string
+  readonly issuerId?: string
+  readonly audience?: string
   readonly expires?: string
   readonly migrate?: boolean
   readonly exportable?: boolean
@@ -34,8 +36,12 @@ What each purpose needs beside --id and --algorithm:
   audit-mac         AES-*; seals the audit record
   limit-hash        AES-*; hides PANs where attempts are counted
   key-transport     --use import,export (or one of them); keys travel under it
+  jwe-open          EC-P256 or RSA-*; D1 encrypts data of cards and consumers to it, never a PIN
+  assertion-sign    --issuer-id, and --audience if D1 asks for one; EC-P256; speaks for the issuer to D1
   transcript-sign   EC-P256; signs the transcripts of ceremonies
   tls-sign          EC-P256 or RSA-*; the key of a certificate
+  credential-sign   EC-P256 or Ed25519; a credential of IBM Digital Asset Haven, made with "pinbridge credential create"
+  credential-wrap   AES-256; a recovery credential leaves under it
 A key needs --id or --new-version-of, not both. A new version takes everything over from the active one, is the next
 version, and is pending until "pinbridge rotate" makes it the active one.`
 
@@ -60,7 +66,12 @@ export function withKeyOptions(command: Command): Command {
     .option('--formats <formats>', 'PIN block formats, such as ISO-0,ISO-3', parseFormats)
     .option('--profile <id>', 'the PRW or MAC profile')
     .option('--d1-profile <id>', 'the D1 profile of a JWE key')
-    .option('--kid <kid>', "a JWE key's kid (default: the thumbprint of the public key, RFC 7638)")
+    .option('--issuer-id <id>', 'the issuerId of 10 characters that D1 gave, for an assertion-sign key', parseIssuerId)
+    .option('--audience <aud>', 'whom the assertions of a key are meant for', parseAudience)
+    .option(
+      '--kid <kid>',
+      'the kid of a JWE key or an assertion-sign key (default: the thumbprint of the public key, RFC 7638)',
+    )
     .option('--expires <day>', 'the last day that it should be used, such as 2028-12-31', parseDay)
     .option('--migrate', '"pinbridge migrate" may use it')
     .option('--exportable', 'its value may leave the token in a key block, for a party that needs it too')
@@ -75,6 +86,17 @@ function usage(sentence: string): CommandError {
 export function parseId(text: string): string {
   if (!/^[A-Za-z0-9._-]{1,64}$/.test(text))
     throw usage('an id has 1 to 64 letters, digits, dots, underscores or hyphens')
+  return text
+}
+
+function parseIssuerId(text: string): string {
+  if (!/^[A-Za-z0-9_-]{10}$/.test(text))
+    throw usage('--issuer-id: 10 letters, digits, underscores or hyphens, as D1 gave it')
+  return text
+}
+
+function parseAudience(text: string): string {
+  if (text.length < 1 || text.length > 1024) throw usage('--audience: 1 to 1024 characters')
   return text
 }
 

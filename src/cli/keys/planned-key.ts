@@ -3,6 +3,7 @@ import { checkKeys } from '../../config/key-rules.ts'
 import { profilesOf } from '../../config/profile-rules.ts'
 import { ALGORITHMS, PURPOSES, type Config, type KeyEntry } from '../../config/schema.ts'
 import { EX_CANTCREAT, EX_USAGE } from '../../exit-codes.ts'
+import { isJweKey, isKeyPair, isWrappingKey } from '../../hsm/key-pairs.ts'
 import { macFormOf } from '../../hsm/mac-keys.ts'
 import { findProfile } from '../../pin-change/shipped-profiles.ts'
 import { CommandError } from '../command-error.ts'
@@ -49,7 +50,7 @@ function newKey(options: KeyOptions, config: Config): PlannedKey {
 }
 
 function members(options: KeyOptions, purpose: KeyEntry['purpose'], algorithm: KeyEntry['algorithm']) {
-  const { direction, use, profile, d1Profile, kid, migrate, exportable, legacyBlocks } = options
+  const { direction, use, profile, d1Profile, kid, issuerId, audience, migrate, exportable, legacyBlocks } = options
   const formats = options.formats ?? (purpose === 'seccos-pin' ? (['SECCOS'] as ['SECCOS']) : undefined)
   return {
     ...(direction !== undefined && { direction }),
@@ -57,12 +58,14 @@ function members(options: KeyOptions, purpose: KeyEntry['purpose'], algorithm: K
     algorithm,
     ...(formats !== undefined && { formats }),
     ...(profile !== undefined && { profile }),
-    ...(purpose === 'jwe-decrypt' && {
+    ...(isJweKey({ purpose }) && {
       alg: algorithm === 'EC-P256' ? ('ECDH-ES' as const) : ('RSA-OAEP-256' as const),
       enc: 'A256GCM' as const,
     }),
     ...(d1Profile !== undefined && { d1Profile }),
     ...(kid !== undefined && { kid }),
+    ...(issuerId !== undefined && { issuerId }),
+    ...(audience !== undefined && { audience }),
     ...(migrate && { migrate }),
     ...(exportable && { exportable }),
     ...(legacyBlocks && { legacyBlocks }),
@@ -80,6 +83,8 @@ const OF_A_KEY: readonly (keyof KeyOptions)[] = [
   'formats',
   'profile',
   'd1Profile',
+  'issuerId',
+  'audience',
   'migrate',
   'exportable',
   'legacyBlocks',
@@ -140,11 +145,11 @@ function placeholders(planned: PlannedKey, config: Config): Pick<KeyEntry, 'kcv'
   const { algorithm, purpose, profile } = planned
   const isTdea = algorithm.startsWith('TDEA')
   const kcv = '00'.repeat(isTdea ? 3 : 5)
-  if (purpose === 'jwe-decrypt' || purpose === 'transcript-sign' || purpose === 'tls-sign') return { kcv }
+  if (isKeyPair({ purpose })) return { kcv }
   const kind = purpose === 'prw' || purpose === 'pin-mac' ? purpose : undefined
   const form = macFormOf(planned, kind && findProfile(profilesOf(config), kind, profile ?? ''))
-  const isMac = form !== undefined || kind !== undefined
-  return { kcv, check: isMac ? '00'.repeat(isTdea ? 8 : 16) : kcv }
+  const isLong = form !== undefined || kind !== undefined || isWrappingKey({ purpose })
+  return { kcv, check: isLong ? '00'.repeat(isTdea ? 8 : 16) : kcv }
 }
 
 function optionOf(member: string, planned: PlannedKey): string {

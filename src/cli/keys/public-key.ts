@@ -5,7 +5,7 @@ import type { Config, KeyEntry } from '../../config/schema.ts'
 import { EX_UNAVAILABLE, EX_USAGE } from '../../exit-codes.ts'
 import type { PublicKey } from '../../hsm/hsm.ts'
 import { kidOf } from '../../hsm/key-catalogue.ts'
-import { isKeyPair } from '../../hsm/key-pairs.ts'
+import { isJweKey, isKeyPair } from '../../hsm/key-pairs.ts'
 import { readPublicKey } from '../../hsm/pkcs11/find-key.ts'
 import { jwkThumbprint, publicKeyKcv } from '../../key-block/kcv.ts'
 import { CommandError } from '../command-error.ts'
@@ -73,9 +73,11 @@ function textOf(pairs: readonly (readonly [KeyEntry, PublicKey])[], format: Publ
   return createPublicKey({ key: { ...publicKey }, format: 'jwk' }).export({ type: 'spki', format: 'pem' }) as string
 }
 
-/** As GET /v1/jwks gives it. */
+const SIGNATURE_ALGS = { EC: 'ES256', OKP: 'EdDSA', RSA: 'RS256' } as const
+
+/** As GET /v1/jwks gives one that PINs are encrypted to; the others are given by this command alone. */
 function jwkOf(key: KeyEntry, publicKey: PublicKey): object {
   const kid = kidOf(key, publicKey)
-  if (key.purpose === 'jwe-decrypt') return { ...publicKey, kid, use: 'enc', alg: key.alg }
-  return { ...publicKey, kid, use: 'sig', alg: publicKey.kty === 'EC' ? 'ES256' : 'RS256' }
+  if (isJweKey(key)) return { ...publicKey, kid, use: 'enc', alg: key.alg }
+  return { ...publicKey, kid, use: 'sig', alg: SIGNATURE_ALGS[publicKey.kty] }
 }

@@ -67,6 +67,10 @@ function consequencesOf({ id, version, purpose, kcv, state }: KeyEntry): string 
     'audit-mac':
       'Seals that it made in the audit record cannot be verified once it is destroyed: keep it as long as the record.',
     'key-transport': 'Key blocks under it will not be read any more.',
+    'jwe-open': 'What D1 encrypts to it will not be opened any more.',
+    'assertion-sign': 'It will sign no more assertions; have D1 take its public key away.',
+    'credential-sign': 'It will sign no more challenges: have the credential deactivated in IBM Digital Asset Haven.',
+    'credential-wrap': 'No more recovery credentials will leave under it; keep its components as long as one that did.',
     'transcript-sign': 'It will sign no more transcripts; those that it signed are verified with its public key.',
   }
   return [`${id}@${version} (${purpose}, KCV ${kcv.toUpperCase()}, ${state}) is to be retired.`, lost[purpose] ?? '']

@@ -58,8 +58,22 @@ const ACTIVATE_OF: Partial<Record<Purpose, (key: KeyEntry) => string[]>> = {
     'A gateway that runs keeps to the old values until it is restarted: restart all nodes one soon after the other.',
   ],
   'key-transport': (key) => [`The other party must have it: key blocks are then written under ${fullName(key)}.`],
+  'jwe-open': (key) => [
+    'What is encrypted to either version is opened.',
+    `Give D1 "pinbridge keys public ${fullName(key)}", and compare the thumbprint by phone: GET /v1/jwks does not give it.`,
+  ],
+  'assertion-sign': (key) => [
+    'From now on assertions are signed with it: D1 must have its public key in use already.',
+    `"pinbridge keys public ${fullName(key)}" gives it; compare the thumbprint by phone.`,
+  ],
   'transcript-sign': (key) => [
     `Whoever verifies transcripts needs its public key: "pinbridge keys public ${fullName(key)} --format pem".`,
+  ],
+  'credential-sign': (key) => [
+    `It must be registered as a credential of its own before: "pinbridge credential attest ${fullName(key)}".`,
+  ],
+  'credential-wrap': () => [
+    'Recovery credentials then leave under it; those that left before are unwrapped with the old one.',
   ],
   'tls-sign': () => ['It needs a certificate of its own: "pinbridge certs csr" makes the request for it.'],
 }
@@ -76,6 +90,8 @@ const RETIRE_OF: Partial<Record<Purpose, (old: KeyEntry, active: KeyEntry) => st
   'jwe-decrypt': () => [
     'D1 must encrypt to the new kid only, and what was encrypted to the old one must have arrived.',
   ],
+  'jwe-open': () => ['D1 must encrypt to the new kid only, and what was encrypted to the old one must have arrived.'],
+  'assertion-sign': () => ['D1 takes its public key away: what it signed expires within 15 minutes.'],
   'zone-pin': storedBlocks,
   'seccos-pin': storedBlocks,
   prw: (old) => [
@@ -84,6 +100,9 @@ const RETIRE_OF: Partial<Record<Purpose, (old: KeyEntry, active: KeyEntry) => st
   'pin-mac': (old) => [`Every MAC that ${fullName(old)} made must have been verified, or be of no use any more.`],
   'audit-mac': (old) => [
     `Seals that ${fullName(old)} made can then not be verified any more: leave it as it is for as long as those records are kept.`,
+  ],
+  'credential-sign': (old) => [
+    `The credential of ${fullName(old)} must have been deactivated in IBM Digital Asset Haven.`,
   ],
   'key-transport': (old) => [`Key blocks under ${fullName(old)} are then not read any more.`],
 }

@@ -73,7 +73,16 @@ function nextOf(config: Config, id: string): NextStep {
 }
 
 /** Purposes whose keys nobody else has. */
-const OWN: readonly KeyEntry['purpose'][] = ['jwe-decrypt', 'audit-mac', 'limit-hash', 'transcript-sign', 'tls-sign']
+const OWN: readonly KeyEntry['purpose'][] = [
+  'jwe-decrypt',
+  'jwe-open',
+  'audit-mac',
+  'limit-hash',
+  'assertion-sign',
+  'transcript-sign',
+  'tls-sign',
+  'credential-sign',
+]
 
 /** A key that another party has too is not replaced by a number that only this token knows. */
 function expectGenerable(key: KeyEntry, { generate }: RotateOptions): void {

@@ -17,6 +17,9 @@ const WORDS: Readonly<Record<GrantableOperation, string>> = {
   'prw/verify': 'says whether a PIN reference value is right',
   'mac/generate': 'makes a MAC over a PIN block',
   'mac/verify': 'says whether a MAC is right',
+  'd1/assertion': 'signs the assertion by which the issuer shows D1 that it is the issuer',
+  'jwe/seal': 'encrypts card or consumer data for D1, never a PIN',
+  'jwe/open': 'opens card or consumer data that D1 encrypted, never a PIN',
   jwks: 'lists the public keys that D1 encrypts to',
   keys: 'lists the keys, never a value',
 }

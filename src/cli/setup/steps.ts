@@ -86,6 +86,18 @@ key-transport key is brought in this way and the rest by "pinbridge keys import"
 grant by which PINs can be read: have a second person look at the change. PRW and MAC keys come in like the zone key, if D1
 sends 3DES_SECCOS or the issuer stores PRWs.`,
     },
+    {
+      title: 'Register consumers and cards with D1, if the issuer calls D1 for that',
+      text: `With the issuerId that D1 gave, make the key that signs for the issuer, and one that D1 encrypts data to; both are kept apart from the
+PINs' keys. Send D1 their public halves and compare the thumbprints by telephone. D1's own key for data goes under "d1", "recipients", with "use: data"; the adapter is granted
+d1/assertion, jwe/seal and jwe/open with these keys and that recipient. README, "Registering consumers and cards", shows the calls.`,
+      commands: [
+        `pinbridge keys generate ${withConfig} --id d1-assertion --purpose assertion-sign --algorithm EC-P256 --issuer-id ISSUER_10C`,
+        `pinbridge keys generate ${withConfig} --id d1-data --purpose jwe-open --algorithm EC-P256`,
+        `pinbridge keys public d1-assertion ${withConfig}`,
+        `pinbridge keys public d1-data ${withConfig}`,
+      ],
+    },
   ]
 }
 

@@ -260,7 +260,7 @@ describe('pinbridge certs issue-for', () => {
       ['jwe-ec', 'tls', at('self.pem'), 1, 65, /no authority's certificate/],
       ['jwe-ec', 'tls', at('empty.pem'), 1, 65, /holds no certificate/],
       ['jwe-ec', 'tls', at('nowhere.pem'), 1, 66, /does not exist/],
-      ['jwe-ec', 'transcripts', issuer, 1, 77, /signs transcripts/],
+      ['jwe-ec', 'transcripts', issuer, 1, 77, /is for transcript-sign/],
       ['jwe-ec', 'jwe-rsa', issuer, 1, 77, /one key, one purpose/],
     ] as const
     for (const [key, by, file, days, exitCode, message] of refusals) {

@@ -22,6 +22,8 @@ const EVERY_KEY = [
   'pin-mac',
   'prw-aes',
   'pin-mac-aes',
+  'assertion',
+  'jwe-open',
   'audit-mac',
   'limit-hash',
 ]
@@ -30,8 +32,8 @@ const EVERY_KEY = [
 const LEFT_OUT: Record<TokenKind, readonly string[]> = {
   softhsm: [],
   nss: [],
-  opencryptoki: ['jwe-ec'],
-  'p11-kit': ['jwe-ec'],
+  opencryptoki: ['jwe-ec', 'assertion', 'jwe-open'],
+  'p11-kit': ['jwe-ec', 'jwe-open'],
 }
 
 describe.each(TOKEN_KINDS)('pinbridge init --dev on a token that is there, %s', (kind) => {

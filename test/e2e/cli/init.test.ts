@@ -60,6 +60,8 @@ describe('pinbridge init --dev --json', () => {
       'pin-mac pin-mac TDEA-128 16',
       'prw-aes prw AES-128 16',
       'pin-mac-aes pin-mac AES-128 16',
+      'assertion assertion-sign EC-P256 no value',
+      'jwe-open jwe-open EC-P256 no value',
       'audit-mac audit-mac AES-256 32',
       'limit-hash limit-hash AES-256 32',
     ])
@@ -78,16 +80,24 @@ describe('pinbridge init --dev --json', () => {
     }
   })
 
-  it('gives the recipient a P-256 key of its own whose public half stands in the configuration', () => {
-    expect(setUp.recipients.map(({ kid }: any) => kid)).toEqual(['d1-dev'])
-    const { kty, crv, x, y, d } = setUp.recipients[0].privateJwk
-    expect([kty, crv]).toEqual(['EC', 'P-256'])
-    const ecdh = createECDH('prime256v1')
-    ecdh.setPrivateKey(Buffer.from(d, 'base64url'))
-    expect(ecdh.getPublicKey('hex')).toBe(
-      `04${Buffer.from(x, 'base64url').toString('hex')}${Buffer.from(y, 'base64url').toString('hex')}`,
-    )
-    expect(parse(readFileSync(setUp.config, 'utf8')).d1.recipients[0].publicKey).toEqual({ kty, crv, x, y })
+  it('gives each recipient a P-256 key of its own whose public half stands in the configuration', () => {
+    expect(setUp.recipients.map(({ kid }: any) => kid)).toEqual(['d1-dev', 'd1-data-dev'])
+    const configured = parse(readFileSync(setUp.config, 'utf8')).d1.recipients
+    for (const [i, { privateJwk }] of setUp.recipients.entries()) {
+      const { kty, crv, x, y, d } = privateJwk
+      expect([kty, crv]).toEqual(['EC', 'P-256'])
+      const ecdh = createECDH('prime256v1')
+      ecdh.setPrivateKey(Buffer.from(d, 'base64url'))
+      expect(ecdh.getPublicKey('hex')).toBe(
+        `04${Buffer.from(x, 'base64url').toString('hex')}${Buffer.from(y, 'base64url').toString('hex')}`,
+      )
+      expect(configured[i].publicKey).toEqual({ kty, crv, x, y })
+    }
+    expect(setUp.recipients[0].privateJwk.d).not.toBe(setUp.recipients[1].privateJwk.d)
+    expect(configured.map(({ use, profile }: any) => [use, profile])).toEqual([
+      [undefined, 'd1'],
+      ['data', undefined],
+    ])
   })
 
   it('makes folders 0700 and files 0600, whatever the umask, and keeps no value and no CA key in them', async () => {

@@ -65,6 +65,7 @@ describe('what the header of a key block must say', () => {
       { purpose: 'key-transport', algorithm: 'AES-128', use: ['export'] },
       every('K0 K1', 'A', 'BEN'),
     ],
+    ['credential-wrap', { purpose: 'credential-wrap', algorithm: 'AES-256' }, every('K0', 'A', 'BEN')],
     [
       'an exportable key',
       { purpose: 'zone-pin', algorithm: 'TDEA-128', direction: 'both', exportable: true },
@@ -74,7 +75,7 @@ describe('what the header of a key block must say', () => {
     expect(fitting(members).sort()).toEqual(headers.sort())
   })
 
-  it.each(['jwe-decrypt', 'transcript-sign', 'tls-sign'] as const)(
+  it.each(['jwe-decrypt', 'jwe-open', 'assertion-sign', 'transcript-sign', 'tls-sign', 'credential-sign'] as const)(
     'is nothing for %s: no block carries such a key',
     (purpose) => {
       expect(blockUseOf(planned({ purpose, algorithm: 'EC-P256' }), { profiles: [] })).toBeUndefined()

@@ -9,6 +9,8 @@ const zoneAes = key('aes', { purpose: 'zone-pin', direction: 'both', formats: ['
 describe('the routes that a key serves', () => {
   it('are those of its purpose, direction, formats and uses', () => {
     expect(routesOf(key('ec', { purpose: 'jwe-decrypt', alg: 'ECDH-ES' }))).toEqual(['pin/set with ECDH-ES'])
+    expect(routesOf(key('open', { purpose: 'jwe-open', alg: 'RSA-OAEP-256' }))).toEqual(['jwe/open with RSA-OAEP-256'])
+    expect(routesOf(key('sign', { purpose: 'assertion-sign' }))).toEqual(['d1/assertion'])
     expect(routesOf(zoneIn).every((route) => / from ISO-[03]$/.test(route))).toBe(true)
     expect(routesOf(zoneIn)).not.toContain('migrate from ISO-0')
     expect(routesOf(zoneAes)).toEqual(

@@ -3,10 +3,12 @@
 import { Command } from 'commander'
 import { ConfigEditError, ConfigError } from '../config/problems.ts'
 import { EX_CONFIG, EX_NOPERM } from '../exit-codes.ts'
+import { VERSION } from '../version.ts'
 import { auditCommand } from './audit.ts'
 import { ceremonyCommand } from './ceremony.ts'
 import { certsCommand } from './certs/certs.ts'
 import { CommandError } from './command-error.ts'
+import { credentialCommand } from './credential.ts'
 import { doctorCommand } from './doctor.ts'
 import { healthCommand } from './health.ts'
 import { initCommand } from './init.ts'
@@ -17,7 +19,7 @@ import { serveCommand } from './serve.ts'
 
 const program = new Command('pinbridge')
   .description('A hardened PIN crypto service with an HSM bridge')
-  .version('0.1.0')
+  .version(VERSION)
   .showHelpAfterError()
   .commandsGroup('Set up and run:')
   .addCommand(initCommand())
@@ -29,6 +31,7 @@ const program = new Command('pinbridge')
   .addCommand(ceremonyCommand())
   .addCommand(rotateCommand())
   .addCommand(certsCommand())
+  .addCommand(credentialCommand())
   .commandsGroup('Stored PIN blocks and the audit record:')
   .addCommand(migrateCommand())
   .addCommand(auditCommand())

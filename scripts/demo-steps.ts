@@ -1,10 +1,14 @@
 /** The steps of the demo: each does one thing as D1, the CMS or an ATM would, and says what it proved. */
 import { createCipheriv, createDecipheriv } from 'node:crypto'
-import { startCmsAdapter, type Card } from '../test/d1/cms-adapter.ts'
-import { cmsCalls, iso0Block, iso0Payload, openPin, seal, seccosPayload } from '../test/d1/simulator.ts'
+import { join } from 'node:path'
+import { d1Outbound } from '../test/d1/outbound.ts'
+import { insertCard, makeD1Secrets, runAdapter } from '../test/d1/running-adapter.ts'
+import { iso0Block, iso0Payload, openPin, seal, seccosPayload } from '../test/d1/simulator.ts'
 import type { Service } from '../test/support/service.ts'
+import { register } from './demo-registration.ts'
 
-const ISSUER = 'demobank01'
+/** As the development set-up has it in the key that signs assertions. */
+const ISSUER = 'pinbridge1'
 const CARD_ID = 'card-0001'
 /** Invented, as the PINs are. */
 const PAN = '4000001234567899'
@@ -35,13 +39,17 @@ export interface Leftover {
 /**
  * Plays every step against a running service.
  *
+ * @param folder - where the adapter keeps its data base.
  * @param tell - is given the title of a step that went well, and the lines that say what it proved.
  * @throws Unexpected at the first step that does not end as it should.
  */
 export async function playSteps(
-  { setUp, ready, call, manage }: Service,
+  service: Service,
+  folder: string,
   tell: (title: string, ...proof: string[]) => void,
 ): Promise<Leftover> {
+  const { setUp, ready, call, manage } = service
+
   // 1
   await expectStatus(manage('/healthz'), 200, 'GET /healthz')
   const { keys } = (await expectStatus(call('GET', '/v1/keys'), 200, 'GET /v1/keys')).json
@@ -55,40 +63,56 @@ export async function playSteps(
     `${ready.url} takes mutual TLS alone; one gateway (process ${ready.gateway}), ${ready.vaults.length} vaults in front of the HSM.`,
     'Keys, by what they are for, with their check values (KCV):',
     ...keys.map(
-      (key: any) => `  ${key.id.padEnd(12)} ${key.purpose.padEnd(12)} ${key.algorithm.padEnd(9)} KCV ${key.kcv}`,
+      (key: any) => `  ${key.id.padEnd(12)} ${key.purpose.padEnd(14)} ${key.algorithm.padEnd(9)} KCV ${key.kcv}`,
     ),
   )
 
+  // 2
+  const registered = await register(service, { issuerId: ISSUER, cardId: CARD_ID, pan: PAN })
+  expect(registered?.pan === PAN, 'D1 did not take the consumer and the card')
+  tell(
+    'A consumer and a card registered with D1',
+    `The HSM signed the assertion that the issuer ${ISSUER} is itself (ES256, key ${registered.kid}); D1 gave a token for it.`,
+    'PAN and expiry date were sealed to D1 (a JWE: ECDH-ES on P-256, A256GCM), which opened them with its own key.',
+  )
+
   const cms = setUp.clients.find(({ id }) => id === 'cms-adapter')!
-  const card: Card = { pan: PAN, panSequenceNumber: PAN_SEQUENCE_NUMBER, changeCounter: Number(COUNTER) }
-  const adapter = await startCmsAdapter({
-    pinbridge: { url: ready.url, ca: setUp.ca, cert: cms.cert, key: cms.key },
-    zone: ZONE,
-    recipient: RECIPIENT,
-    cards: new Map([[`${ISSUER}/${CARD_ID}`, card]]),
-  })
+  const secrets = makeD1Secrets()
+  const database = join(folder, 'cards.db')
+  const card = { issuerId: ISSUER, cardId: CARD_ID, pan: PAN, panSequenceNumber: PAN_SEQUENCE_NUMBER }
+  insertCard(database, { ...card, state: 'ACTIVE', changeCounter: Number(COUNTER) - 1 })
+  const adapter = await runAdapter({ url: ready.url, ca: setUp.ca, cert: cms.cert, key: cms.key }, database, secrets)
+  const storedBlock = (): string => adapter.store.findCard(ISSUER, CARD_ID)?.pinBlock ?? ''
   try {
-    const d1 = cmsCalls(adapter.url, ISSUER, CARD_ID)
+    // 3
+    const outbound = d1Outbound(adapter.url, secrets.credentials)
+    expect((await outbound.token()).split('.').length === 3, 'the access token is not a JWT')
+    tell(
+      'An access token for D1',
+      'D1 showed the CMS adapter its client id and secret, and has a token for the calls that follow.',
+    )
+
+    const d1 = outbound.card(ISSUER, CARD_ID)
     const d1PrivateKey = setUp.recipients.find(({ kid }) => kid === RECIPIENT)!.privateJwk
     const jwks = (await expectStatus(call('GET', '/v1/jwks'), 200, 'GET /v1/jwks')).json
     const issuerKey = jwks.keys.find(({ kid }: { kid: string }) => kid === 'jwe-ec')
     expect(issuerKey?.crv === 'P-256', 'GET /v1/jwks does not give the key jwe-ec')
     const valueOf = (id: string): string => setUp.keys.find((key) => key.id === id)?.value ?? ''
 
-    // 2
+    // 4
     const firstJwe = await seal(iso0Payload(FIRST_PIN, PAN), issuerKey)
     await expectStatus(d1.setPin('ISO0', firstJwe), 204, 'Set PIN as ISO0')
     const isStored = (pin: string): boolean =>
-      tdea('decipher', valueOf(ZONE.key), card.pinBlockUnderZpk ?? '') === iso0Block(pin, PAN)
+      tdea('decipher', valueOf(ZONE.key), storedBlock()) === iso0Block(pin, PAN)
     expect(isStored(FIRST_PIN), 'the stored PIN block does not hold the PIN that was set')
     tell(
       'Set PIN as ISO0',
       `D1 encrypted the PIN ${FIRST_PIN} for the issuer (a JWE: ECDH-ES on P-256, A256GCM) and sent it to the CMS.`,
       'The HSM opened the JWE with a private key that never leaves it; the CMS was given a PIN block and no PIN:',
-      `  ${card.pinBlockUnderZpk} under the zone key ${ZONE.key}. Deciphered here with the development key, it is right.`,
+      `  ${storedBlock()} under the zone key ${ZONE.key}. Deciphered here with the development key, it is right.`,
     )
 
-    // 3
+    // 5
     const shown = async (): Promise<string> => {
       const { json } = await expectStatus(d1.getPin(), 200, 'Get PIN')
       return openPin(json.encryptedPinBlock, d1PrivateKey, PAN)
@@ -100,7 +124,7 @@ export async function playSteps(
       `  PIN ${FIRST_PIN}, the one that was set.`,
     )
 
-    // 4
+    // 6
     const counter = (await expectStatus(d1.getChangeCounter(TRANSACTION_ID), 200, 'the change counter')).json
       .changeCounter
     expect(counter === COUNTER, `the change counter is not ${COUNTER}`)
@@ -109,7 +133,7 @@ export async function playSteps(
       `For the PIN change ${TRANSACTION_ID} the CMS told D1 the counter ${counter}. It goes into what D1 computes next.`,
     )
 
-    // 5
+    // 7
     const sharedKeys = { seccosPin: valueOf('seccos-pin'), prw: valueOf('prw'), pinMac: valueOf('pin-mac') }
     const change = {
       pan: PAN,
@@ -126,20 +150,29 @@ export async function playSteps(
       'Set PIN as 3DES_SECCOS',
       `D1 sent the new PIN ${NEW_PIN} as a SECCOS block with its PRW (a keyed value that stands for the PIN) and a MAC over both.`,
       'The MAC verified, then the PRW; only then was the PIN translated to the zone key:',
-      `  ${card.pinBlockUnderZpk} under ${ZONE.key}. The CMS moved its counter on.`,
+      `  ${storedBlock()} under ${ZONE.key}. The CMS moved its counter on.`,
     )
 
-    // 6
+    // 8
+    await expectStatus(d1.setPin('3DES_SECCOS', seccosJwe, TRANSACTION_ID), 204, 'the same Set PIN again')
+    const nextCounter = (await expectStatus(d1.getChangeCounter(), 200, 'the next change counter')).json.changeCounter
+    expect(Number(nextCounter) === Number(COUNTER) + 1, 'the counter was not raised once')
+    tell(
+      'The same Set PIN again',
+      `D1 repeats a call whose answer it has not got: 204 again, and the next counter is ${nextCounter}, raised once.`,
+    )
+
+    // 9
     expect((await shown()) === NEW_PIN, 'Get PIN does not show the new PIN')
     tell('Get PIN again', `D1 opened the answer and reads PIN ${NEW_PIN}: the new one.`)
 
-    // 7
+    // 10
     const prwInput = {
       card: { pan: PAN, panSequenceNumber: PAN_SEQUENCE_NUMBER },
       change: { counter },
       key: 'prw',
     }
-    const generate = { ...prwInput, pinBlock: card.pinBlockUnderZpk, from: ZONE }
+    const generate = { ...prwInput, pinBlock: storedBlock(), from: ZONE }
     const { prw } = (await expectStatus(call('POST', '/v1/prw/generate', generate), 200, 'prw/generate')).json
     expect(prw === payload.prw, 'the PRW is not the one that D1 computed')
     tell(
@@ -148,7 +181,7 @@ export async function playSteps(
       '  the very value that D1 had computed from the PIN, with other code.',
     )
 
-    // 8
+    // 11
     const atAtm = {
       ...prwInput,
       pinBlock: tdea('encipher', valueOf(ATM_ZONE.key), iso0Block(NEW_PIN, PAN)),
@@ -163,7 +196,7 @@ export async function playSteps(
       `The PIN typed at an ATM, in a block under another zone key (${ATM_ZONE.key}): verified is true.`,
     )
 
-    // 9
+    // 12
     const wrongPrw = `${prw.slice(0, -1)}${prw.endsWith('0') ? '1' : '0'}`
     expect(!(await verify({ ...atAtm, prw: wrongPrw })), 'a wrong PRW verifies')
     const wrongPin = tdea('encipher', valueOf(ATM_ZONE.key), iso0Block(FIRST_PIN, PAN))
@@ -173,11 +206,11 @@ export async function playSteps(
       'One digit of the PRW changed, and then the old PIN with the new PRW: verified is false, twice.',
     )
 
-    // 10
-    const before = card.pinBlockUnderZpk
+    // 13
+    const before = storedBlock()
     const tampered = flipLastCiphertextBit(firstJwe)
     await expectStatus(d1.setPin('ISO0', tampered), 400, 'Set PIN with a tampered JWE')
-    expect(card.pinBlockUnderZpk === before, 'a tampered JWE changed the stored PIN block')
+    expect(storedBlock() === before, 'a tampered JWE changed the stored PIN block')
     const set = { type: 'ISO0', card: prwInput.card, to: ZONE }
     const refused = call('POST', '/v1/pin/set', { ...set, encryptedPinBlock: tampered })
     const { code, title } = (await expectStatus(refused, 422, 'pin/set with a tampered JWE')).json
@@ -189,7 +222,7 @@ export async function playSteps(
     )
 
     return {
-      getPin: { pinBlock: card.pinBlockUnderZpk, from: ZONE, card: { pan: PAN }, recipient: RECIPIENT },
+      getPin: { pinBlock: storedBlock(), from: ZONE, card: { pan: PAN }, recipient: RECIPIENT },
       translate: { pinBlock: atAtm.pinBlock, from: ATM_ZONE, to: ZONE, card: { pan: PAN } },
       verifyPrw,
       setPin: { ...set, encryptedPinBlock: firstJwe },

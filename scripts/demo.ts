@@ -35,7 +35,7 @@ async function demo(keep: boolean): Promise<number> {
 
   let started: Promise<Service> | undefined
   const run = async (): Promise<void> => {
-    print("pinbridge demo: Thales D1's PIN calls through the real service, with SoftHSM as the HSM.")
+    print("pinbridge demo: Thales D1's calls through a CMS adapter and the real service, with SoftHSM as the HSM.")
     print(
       'Everything is made for this run: the card and the PINs are invented, the keys are random and are thrown away.',
     )
@@ -46,7 +46,7 @@ async function demo(keep: boolean): Promise<number> {
     started = startService(setUp)
     const service = await started
     let steps = 0
-    const leftover = await playSteps(service, (title, ...proof) => {
+    const leftover = await playSteps(service, folder.path, (title, ...proof) => {
       print(`✓ ${++steps}. ${title}`)
       for (const line of proof) print(`     ${line}`)
     })

@@ -1,166 +1,146 @@
 /**
- * A card issuer's CMS as Thales D1 calls it: D1's three PIN calls on one side, pinbridge over mTLS on the other, and the
- * cards in memory. It never holds a PIN: only PIN blocks under the issuer's zone key, and JWEs that it cannot open.
+ * A reference CMS adapter: Thales D1's PIN calls on one side, pinbridge on the other, the issuer's cards in between. Written to be
+ * copied: README, "A CMS adapter in an afternoon", walks through it.
  *
- * On Fastify, because the routes then read as D1 prints them and a schema refuses what has not their form; node:http would
- * need both written by hand. Plain HTTP and no bearer token: it listens on loopback, for demo and tests.
+ * Plain HTTP on loopback: D1 comes by mutual TLS to the bank's edge, which holds that certificate and passes requests on to this
+ * process beside it. On Fastify, because the calls then read as D1 prints them; jose signs the tokens; nothing else is needed.
  */
-import { readFileSync } from 'node:fs'
+import { createHash, randomUUID } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
 import Fastify, { type FastifyReply } from 'fastify'
-import { Agent, request } from 'undici'
-import { TRANSACTION_ID_HEADER } from './simulator.ts'
+import { PinbridgeError, type PinbridgeClient } from '../../src/client/client.ts' // elsewhere 'pinbridge/client'
+import { createAccessTokens, oauthRefusal, type TokenOptions } from './adapter/access-token.ts'
+import type { Card, CardStore } from './adapter/card-store.ts'
+import * as d1 from './adapter/d1-contract.ts'
 
-/** A card as the CMS stores it. */
-export interface Card {
-  readonly pan: string
-  readonly panSequenceNumber: string
-  /** The PIN change counter that D1 is given next. */
-  changeCounter: number
-  /** The PIN change under way: D1 has been given the counter for it. */
-  transactionId?: string
-  pinBlockUnderZpk?: string
-}
-
-/** What the adapter works with. */
-export interface CmsAdapterOptions {
-  readonly pinbridge: { readonly url: string; readonly ca: string; readonly cert: string; readonly key: string }
-  /** The zone key that the CMS keeps PIN blocks under. */
-  readonly zone: { readonly key: string; readonly format: string }
-  /** The kid that D1 has PINs sealed for. */
+/** What the bank gives the adapter. */
+export interface CmsAdapterOptions extends TokenOptions {
+  readonly pinbridge: Pick<PinbridgeClient, 'getPin' | 'setPin'>
+  readonly store: CardStore
+  /** The zone key and the format of PIN blocks that are kept, and the key of their PRWs. */
+  readonly zone: { readonly key: string; readonly format: 'ISO-0' | 'ISO-3' | 'ISO-4' }
+  readonly prwKey: string
+  /** The kid of D1's public key, which PINs are sealed to. */
   readonly recipient: string
-  /** The cards by `issuerId/cardId`. */
-  readonly cards: ReadonlyMap<string, Card>
+  /** Is given a record of each refusal, so that D1's correlation id leads to pinbridge's code and request id. */
+  readonly log: (record: object) => void
 }
 
-/** A running adapter. */
-export interface CmsAdapter {
-  readonly url: string
-  readonly close: () => Promise<void>
-}
-
-/** What D1 is answered instead of 200 or 204: a status that D1 knows, and the code of whoever refused. */
-class Refusal extends Error {
-  readonly status: number
-  readonly code: string
-
-  constructor(status: number, code: string) {
-    super(code)
-    this.status = status
-    this.code = code
-  }
-}
-
-const strict = { additionalProperties: false } as const
-const params = {
-  type: 'object',
-  properties: {
-    issuerId: { type: 'string', minLength: 10, maxLength: 10 },
-    cardId: { type: 'string', pattern: '^[A-Za-z0-9_-]{1,48}$' },
-  },
-} as const
-const headers = {
-  type: 'object',
-  properties: { [TRANSACTION_ID_HEADER]: { type: 'string', pattern: '^[0-9]{1,20}$' } },
-} as const
-const setPinBody = {
-  type: 'object',
-  required: ['type', 'encryptedPinBlock'],
-  properties: {
-    type: { type: 'string', enum: ['ISO0', '3DES_SECCOS'] },
-    encryptedPinBlock: { type: 'string', minLength: 1, maxLength: 8192 },
-  },
-  ...strict,
-} as const
-
-interface CardRoute {
+interface CardCall {
   Params: { issuerId: string; cardId: string }
-  Headers: { [TRANSACTION_ID_HEADER]?: string }
-}
-interface SetPinRoute extends CardRoute {
-  Body: { type: 'ISO0' | '3DES_SECCOS'; encryptedPinBlock: string }
+  Headers: { [d1.CHANGE_ID_HEADER]?: string }
+  Body: { type: string; encryptedPinBlock: string }
 }
 
-/** Starts the adapter on a free port of the loopback interface. */
-export async function startCmsAdapter({ pinbridge, zone, recipient, cards }: CmsAdapterOptions): Promise<CmsAdapter> {
-  const [ca, cert, key] = [pinbridge.ca, pinbridge.cert, pinbridge.key].map((path) => readFileSync(path))
-  const agent = new Agent({ connect: { ca, cert, key } })
+const FORM = 'application/x-www-form-urlencoded'
+const TOKEN_PATH = '/oauth2/token'
+const BAD_REQUEST = 'HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n'
+const PIN_PATH = '/cms/api/v1/issuers/:issuerId/cards/:cardId/pin'
 
-  const ask = async (path: string, body: object): Promise<any> => {
-    const answer = await request(`${pinbridge.url}${path}`, {
-      dispatcher: agent,
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(body),
-    })
-    const json: any = await answer.body.json()
-    if (answer.statusCode === 200) return json
-    // D1 knows no 422. What is wrong with the request is D1's to mend, all else is ours.
-    throw new Refusal([400, 422].includes(answer.statusCode) ? 400 : 500, json.code)
+/** Starts the adapter on a port of the loopback interface, any free one unless told. */
+export async function startCmsAdapter(options: CmsAdapterOptions, port = 0) {
+  const { pinbridge, store, zone, prwKey, recipient, log } = options
+  const tokens = createAccessTokens(options)
+
+  const activeCard = ({ issuerId, cardId }: CardCall['Params']): Card => {
+    const card = store.findCard(issuerId, cardId)
+    if (card?.state === 'ACTIVE') return card
+    throw d1.refusal(card === undefined ? 'NOT_FOUND' : 'CARD_NOT_ACTIVE')
   }
 
-  const findCard = ({ issuerId, cardId }: CardRoute['Params']): Card => {
-    const card = cards.get(`${issuerId}/${cardId}`)
-    if (card === undefined) throw new Refusal(404, 'UNKNOWN_CARD')
-    return card
-  }
-
-  const app = Fastify({ bodyLimit: 16 * 1024, ajv: { customOptions: { coerceTypes: false, removeAdditional: false } } })
-  app.setErrorHandler((error: Error & { statusCode?: number }, _request, reply: FastifyReply) => {
-    if (error instanceof Refusal) return reply.code(error.status).send({ code: error.code })
-    const ofRequest = error.statusCode !== undefined && error.statusCode < 500
-    return reply.code(ofRequest ? 400 : 500).send({ code: ofRequest ? 'BAD_REQUEST' : 'INTERNAL' })
-  })
-
-  const pinPath = '/cms/api/v1/issuers/:issuerId/cards/:cardId/pin'
-
-  app.get<CardRoute>(pinPath, { schema: { params } }, async ({ params }) => {
-    const { pan, pinBlockUnderZpk } = findCard(params)
-    if (pinBlockUnderZpk === undefined) throw new Refusal(404, 'NO_PIN')
-    return ask('/v1/pin/get', { pinBlock: pinBlockUnderZpk, from: zone, card: { pan }, recipient })
-  })
-
-  app.put<SetPinRoute>(pinPath, { schema: { params, headers, body: setPinBody } }, async (request, reply) => {
-    const { type, encryptedPinBlock } = request.body
-    const card = findCard(request.params)
-    const { pan, panSequenceNumber } = card
-    const set = { type, encryptedPinBlock, card: { pan, panSequenceNumber }, to: zone }
-    if (type === 'ISO0') {
-      card.pinBlockUnderZpk = (await ask('/v1/pin/set', set)).pinBlock
-      return reply.code(204).send()
+  /** Asks for the change that a card was sent, and keeps the PIN. However often, it is the same request, which pinbridge answers again. */
+  const carryOut = async (card: Card, correlationId: string) => {
+    const { pan, panSequenceNumber, changeCounter, changeId: transactionId, type, encryptedPinBlock } = card
+    const change = { counter: d1.digits(changeCounter), transactionId }
+    const asked = { type, encryptedPinBlock: encryptedPinBlock!, card: { pan, panSequenceNumber }, change }
+    try {
+      store.accept(card, await pinbridge.setPin({ ...asked, to: zone, issue: { prw: prwKey } }, { correlationId }))
+    } catch (error) {
+      // Only a 4xx of pinbridge's own says that nothing came of it. Else it stays noted: the counter may be used up for it.
+      const { status = 500, mayHaveHappened = false } = error as Partial<PinbridgeError>
+      if (status < 500 && !mayHaveHappened) store.giveUp(card)
+      throw error
     }
-    const transactionId = request.headers[TRANSACTION_ID_HEADER]
-    if (transactionId === undefined || transactionId !== card.transactionId)
-      throw new Refusal(400, 'UNKNOWN_TRANSACTION')
-    const change = { counter: counterText(card), transactionId }
-    const { pinBlock, verified } = await ask('/v1/pin/set', { ...set, change })
-    // pinbridge releases nothing otherwise; a CMS says all the same what it relies on.
-    if (verified?.prw !== true || verified.mac !== true) throw new Refusal(500, 'NOT_VERIFIED')
-    card.pinBlockUnderZpk = pinBlock
-    card.changeCounter += 1
-    delete card.transactionId
+  }
+
+  /** The card for a change that begins: one whose outcome was lost is carried out first, since its counter may be used up. */
+  const settled = async (call: CardCall['Params'], correlationId: string, changeId?: string): Promise<Card> => {
+    const card = activeCard(call)
+    if (card.encryptedPinBlock === null || card.changeId === changeId) return card
+    await carryOut(card, correlationId).catch((error: unknown) => {
+      if (activeCard(call).encryptedPinBlock !== null) throw error
+    })
+    return activeCard(call)
+  }
+
+  const malformed = d1.refusal('FIELD_INVALID_FORMAT')
+  const refuse = ({ status, body, challenge }: d1.Refusal, reply: FastifyReply) =>
+    reply
+      .headers(status === 401 ? { 'www-authenticate': challenge } : {})
+      .code(status)
+      .send(body)
+  const app = Fastify({
+    bodyLimit: 16 * 1024,
+    requestTimeout: 10_000,
+    exposeHeadRoutes: false,
+    routerOptions: { maxParamLength: 1024 },
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false } },
+    // D1's correlation id, or one of ours; what has not its form is refused below, and never repeated.
+    genReqId: ({ headers }) => {
+      const given = headers[d1.CORRELATION_ID_HEADER]
+      return typeof given === 'string' && d1.CORRELATION_ID.test(given) ? given : randomUUID()
+    },
+    // What is no HTTP, came too slowly, or has a URL or headers that cannot be read: D1 knows no 408 or 431.
+    clientErrorHandler: (_error, socket) => void socket.end(BAD_REQUEST + JSON.stringify(malformed.body)),
+    frameworkErrors: (_, { id }, reply) => void refuse(malformed, reply.header(d1.CORRELATION_ID_HEADER, id)),
+  })
+
+  /** Every error becomes one that D1 knows, here and nowhere else; Fastify's 405, 413 and 415 are 400. */
+  app.setErrorHandler((error: Error & { code?: string; requestId?: string; statusCode?: number }, request, reply) => {
+    const { id: correlationId, method, routeOptions } = request
+    const ofRequest = routeOptions.url === TOKEN_PATH ? oauthRefusal('invalid_request') : malformed
+    let refusal = (error.statusCode ?? 500) < 500 ? ofRequest : d1.refusal('INTERNAL_ERROR')
+    if (error instanceof PinbridgeError) refusal = d1.refusalOf(error.code, method)
+    if (error instanceof d1.Refusal) refusal = error
+    const { code: cause = error.name, requestId } = error
+    log({ correlationId, method, route: routeOptions.url, status: refusal.status, ...refusal.body, cause, requestId })
+    return refuse(refusal, reply)
+  })
+  app.setNotFoundHandler((_request, reply) => refuse(d1.refusal('NOT_FOUND'), reply))
+  app.addContentTypeParser(FORM, { parseAs: 'string' }, async (_: unknown, body: string) => new URLSearchParams(body))
+  app.addHook('onRequest', async ({ headers, id, routeOptions }, reply) => {
+    reply.headers({ [d1.CORRELATION_ID_HEADER]: id, 'cache-control': 'no-store' })
+    if (routeOptions.url !== TOKEN_PATH) await tokens.check(headers.authorization)
+    if ((headers[d1.CORRELATION_ID_HEADER] ?? id) !== id) throw malformed
+  })
+
+  app.post(TOKEN_PATH, ({ headers, body }) => tokens.issue(headers.authorization, body))
+
+  app.get<CardCall>(PIN_PATH, { schema: d1.cardSchema }, async ({ params, id: correlationId }) => {
+    const { pan, pinBlock, format, keyId: key, keyVersion: version } = activeCard(params)
+    if (pinBlock === null) throw d1.refusal('NOT_FOUND')
+    const asked = { pinBlock, from: { key, format, version }, card: { pan }, recipient }
+    return d1.encryptedPin((await pinbridge.getPin(asked, { correlationId })).encryptedPinBlock)
+  })
+
+  app.get<CardCall>(`${PIN_PATH}/changeCounter`, { schema: d1.cardSchema }, async ({ params, headers, id }) => {
+    const card = await settled(params, id)
+    const changeId = headers[d1.CHANGE_ID_HEADER] ?? d1.newChangeId()
+    return d1.toldCounter(d1.digits(store.tell(card.id, changeId).changeCounter), changeId)
+  })
+
+  app.put<CardCall>(PIN_PATH, { schema: { ...d1.cardSchema, body: d1.setPinBody } }, async (request, reply) => {
+    const { type, encryptedPinBlock } = request.body
+    const requestHash = createHash('sha256').update(`${type} ${encryptedPinBlock}`).digest('hex')
+    // ISO0 takes no counter, so D1 may name no PIN change: the JWE then does, which differs each time that D1 makes one.
+    const changeId = request.headers[d1.CHANGE_ID_HEADER] ?? (type === 'ISO0' ? requestHash : undefined)
+    if (changeId === undefined) throw malformed
+    const { id } = await settled(request.params, request.id, changeId)
+    const sent = store.send(id, { changeId, type, encryptedPinBlock, requestHash })
+    if (sent) await carryOut(sent, request.id)
     return reply.code(204).send()
   })
 
-  app.get<CardRoute>(`${pinPath}/changeCounter`, { schema: { params, headers } }, async (request) => {
-    const card = findCard(request.params)
-    const transactionId = request.headers[TRANSACTION_ID_HEADER]
-    if (transactionId === undefined) throw new Refusal(400, 'UNKNOWN_TRANSACTION')
-    card.transactionId = transactionId
-    return { changeCounter: counterText(card) }
-  })
-
-  await app.listen({ host: '127.0.0.1', port: 0 })
-  const { port } = app.server.address() as AddressInfo
-  return {
-    url: `http://127.0.0.1:${port}`,
-    close: async () => {
-      await app.close()
-      await agent.destroy()
-    },
-  }
-}
-
-function counterText({ changeCounter }: Card): string {
-  return String(changeCounter).padStart(4, '0')
+  await app.listen({ host: '127.0.0.1', port })
+  return { url: `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`, close: () => app.close() }
 }

@@ -1,7 +1,4 @@
-/**
- * Thales D1 as its callers see it: builds the JWEs of Set PIN and opens the JWE of Get PIN, with jose and node:crypto alone,
- * and makes its three PIN calls to an issuer's CMS.
- */
+/** What Thales D1 computes: the JWEs of Set PIN and the opening of Get PIN's, with jose and node:crypto alone. */
 import { createCipheriv } from 'node:crypto'
 import { CompactEncrypt, compactDecrypt, importJWK, type JWK } from 'jose'
 import { tdeaCmac, retailMac } from './macs.ts'
@@ -68,42 +65,4 @@ export async function openPin(jwe: string, privateJwk: JWK, pan: string): Promis
   const { plaintext } = await compactDecrypt(jwe, await importJWK(privateJwk, 'ECDH-ES'))
   const { pinBlock } = JSON.parse(Buffer.from(plaintext).toString()) as { pinBlock: string }
   return pinOfIso0Block(pinBlock, pan)
-}
-
-/** Names the PIN change in the counter's call and in Set PIN; D1's public pages leave open how, so this is our assumption. */
-export const TRANSACTION_ID_HEADER = 'x-transaction-id'
-
-/** What a CMS answered. */
-export interface CmsAnswer {
-  readonly status: number
-  readonly json: any
-}
-
-/** D1's three PIN calls for one card. */
-export interface CmsCalls {
-  readonly getPin: () => Promise<CmsAnswer>
-  readonly setPin: (type: string, encryptedPinBlock: string, transactionId?: string) => Promise<CmsAnswer>
-  readonly getChangeCounter: (transactionId: string) => Promise<CmsAnswer>
-}
-
-/** Makes the calls to a CMS at the paths that D1 publishes. */
-export function cmsCalls(url: string, issuerId: string, cardId: string): CmsCalls {
-  const pin = `${url}/cms/api/v1/issuers/${issuerId}/cards/${cardId}/pin`
-  const call = async (method: string, address: string, transactionId?: string, body?: object): Promise<CmsAnswer> => {
-    const answer = await fetch(address, {
-      method,
-      headers: {
-        ...(body !== undefined && { 'content-type': 'application/json' }),
-        ...(transactionId !== undefined && { [TRANSACTION_ID_HEADER]: transactionId }),
-      },
-      body: body === undefined ? null : JSON.stringify(body),
-    })
-    const text = await answer.text()
-    return { status: answer.status, json: text === '' ? undefined : JSON.parse(text) }
-  }
-  return {
-    getPin: () => call('GET', pin),
-    setPin: (type, encryptedPinBlock, transactionId) => call('PUT', pin, transactionId, { type, encryptedPinBlock }),
-    getChangeCounter: (transactionId) => call('GET', `${pin}/changeCounter`, transactionId),
-  }
 }

@@ -11,10 +11,13 @@ const DEMO = new URL('../../scripts/demo.ts', import.meta.url).pathname
 
 const STEPS = [
   'The service is up, with its keys in the HSM',
+  'A consumer and a card registered with D1',
+  'An access token for D1',
   'Set PIN as ISO0',
   'Get PIN',
   'PIN change counter',
   'Set PIN as 3DES_SECCOS',
+  'The same Set PIN again',
   'Get PIN again',
   'PRW generated',
   'PRW verified',
@@ -58,7 +61,7 @@ function expectNoSecret(output: string): void {
 }
 
 describe('scripts/demo', () => {
-  it('plays every step, prints no secret and leaves nothing behind, twice', async () => {
+  it('plays every step, prints no secret and leaves nothing behind, twice', { timeout: 120_000 }, async () => {
     for (let run = 1; run <= 2; run++) {
       const demo = await runDemo()
       expectWholeStory(demo)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets up what the tests run on beside SoftHSM: NSS softokn, openCryptoki's soft token and p11-kit as tokens, and Redis. Only what is
-# missing; says what it does on standard error, and nothing if there is nothing to do. scripts/test sources it after setup.sh, and
+# Sets up what the tests run on beside SoftHSM: NSS softokn, openCryptoki's soft token and p11-kit as tokens, Redis, Prometheus and Chromium.
+# Only what is missing; says what it does on standard error, and nothing if there is nothing to do. scripts/test sources it after setup.sh, and
 # runs the tests by way of as_tester, which it sets.
 #
 # openCryptoki has one configuration and one daemon for the whole machine. What is done to them: slots 61 to 64 are added to
@@ -19,6 +19,14 @@ has_one_of() {
   return 1
 }
 
+has_browser() {
+  local name
+  for name in chromium google-chrome google-chrome-stable chrome; do
+    if command -v "$name" >/dev/null; then return 0; fi
+  done
+  return 1
+}
+
 install_missing_tokens() {
   local missing=()
   has_one_of /usr/lib/*/libsoftokn3.so /usr/lib/*/nss/libsoftokn3.so || missing+=(libnss3)
@@ -30,7 +38,33 @@ install_missing_tokens() {
   command -v redis-server >/dev/null || missing+=(redis-server)
   # The tests build a PKCS#11 module of their own, which fails on demand.
   command -v gcc >/dev/null || missing+=(gcc libc6-dev)
+  # GET /docs is looked at in a browser. Ubuntu's package is a snap, which does not run everywhere: there one on PATH is taken, or none.
+  if ! has_browser && ! grep -q '^ID=ubuntu$' /etc/os-release; then missing+=(chromium); fi
   if [ "${#missing[@]}" -gt 0 ]; then install_from_apt "${missing[@]}"; fi
+}
+
+# Where test/support/prometheus.ts looks, before it looks along the path.
+PROMETHEUS=$PINBRIDGE_ROOT/node_modules/.pinbridge-prometheus
+
+has_prometheus() {
+  [ -x "$PROMETHEUS/promtool" ] || { command -v prometheus && command -v promtool; } >/dev/null
+}
+
+# Debian's package is unpacked and not installed: it would have the machine run a server on port 9090, now and at every start. The
+# tests start the program themselves, as they do with Redis.
+unpack_prometheus() {
+  local folder as_root=()
+  folder=$(mktemp -d)
+  say 'getting prometheus with apt-get; it is unpacked in node_modules and not installed'
+  if ! (cd "$folder" && quietly apt-get download -q prometheus 2>/dev/null); then
+    if [ "$(id -u)" != 0 ]; then as_root=(sudo); fi
+    quietly "${as_root[@]}" apt-get update -q || say 'apt-get update failed; trying with the package lists that are there'
+    (cd "$folder" && quietly apt-get download -q prometheus) || fail 'apt-get could not download prometheus'
+  fi
+  dpkg-deb -x "$folder"/prometheus_*.deb "$folder/unpacked"
+  rm -rf "$PROMETHEUS"
+  mv "$folder/unpacked/usr/bin" "$PROMETHEUS"
+  rm -rf "$folder"
 }
 
 has_test_slots() { grep -q "^$OCK_MARK: end" "$OCK_CONFIG"; }
@@ -79,6 +113,7 @@ set_up_tokens() {
       sudo bash -c "set -euo pipefail; $(declare -p OCK_CONFIG OCK_MARK); $(declare -f add_test_slots); add_test_slots"
     fi
   fi
+  has_prometheus || unpack_prometheus
   join_group
   "$PINBRIDGE_ROOT/native-config/opencryptoki/start"
 }

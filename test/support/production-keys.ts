@@ -4,8 +4,9 @@ import type { KeyEntry } from '../../src/config/schema.ts'
 import { KeyCatalogue } from '../../src/hsm/key-catalogue.ts'
 import { KeyMaker } from '../../src/hsm/pkcs11/make-keys.ts'
 import { openToken, type TokenAddress } from '../../src/hsm/pkcs11/module.ts'
+import { isJweKey } from '../../src/hsm/key-pairs.ts'
 import { computeCheck } from '../../src/hsm/self-test.ts'
-import { symmetricKcv } from '../../src/key-block/kcv.ts'
+import { publicKeyKcv, symmetricKcv } from '../../src/key-block/kcv.ts'
 import { setOddParity } from '../../src/key-block/tdea-key.ts'
 import { SecretScope } from '../../src/secret.ts'
 
@@ -23,22 +24,42 @@ export interface ProductionKey {
 }
 
 /** Makes two zone keys for ISO-0, `zone-a` and `zone-b`, and `record`, which seals the audit record. */
-export async function makeProductionKeys(address: TokenAddress, pin: string): Promise<ProductionKey[]> {
+export function makeProductionKeys(address: TokenAddress, pin: string): Promise<ProductionKey[]> {
+  return bringIn(address, pin, PLANNED)
+}
+
+/**
+ * Brings keys into a token as a configuration has them: symmetric ones with values of ours, pairs generated there.
+ *
+ * @param planned - whatever these entries say of KCV and known answer is replaced.
+ */
+export async function bringIn(
+  address: TokenAddress,
+  pin: string,
+  planned: readonly Omit<KeyEntry, 'version' | 'state' | 'origin' | 'kcv'>[],
+): Promise<ProductionKey[]> {
   const token = openToken(address, pin)
   using secrets = new SecretScope()
   try {
     const maker = await KeyMaker.open(token, 'production')
     const made: ProductionKey[] = []
-    for (const planned of PLANNED) {
-      const isAes = planned.purpose === 'audit-mac'
+    for (const plan of planned) {
+      const entry: KeyEntry = { ...plan, version: 1, state: 'active', origin: 'imported', kcv: '' }
+      if (isJweKey(entry)) {
+        made.push({
+          entry: { ...entry, origin: 'generated', kcv: publicKeyKcv({ ...(await maker.generateKeyPair(entry)) }) },
+          value: '',
+        })
+        continue
+      }
+      const isAes = plan.algorithm.startsWith('AES')
       const value = randomBytes(isAes ? 32 : 16)
       if (!isAes) setOddParity(value)
       const kcv = symmetricKcv(isAes ? 'AES' : 'TDEA', value, secrets)
-      const entry: KeyEntry = { ...planned, version: 1, state: 'active', origin: 'imported', kcv }
       const catalogue = new KeyCatalogue([entry], [])
       maker.importSecretKey(entry, catalogue.macFormOf(entry), value)
       const check = await computeCheck(await maker.find([entry], catalogue), entry, catalogue.macFormOf(entry))
-      made.push({ entry: { ...entry, ...(check !== undefined && { check }) }, value: value.toString('hex') })
+      made.push({ entry: { ...entry, kcv, ...(check !== undefined && { check }) }, value: value.toString('hex') })
     }
     return made
   } finally {

@@ -7,12 +7,12 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { createCipheriv } from 'node:crypto'
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { Agent, request } from 'undici'
 import { parse } from 'yaml'
 import { openToken } from '../../../src/hsm/pkcs11/module.ts'
+import { freePort } from '../../support/free-port.ts'
 import { PseudoTerminal } from '../../support/pseudo-terminal.ts'
 import { editConfig, giveToUnprivileged, temporaryFolder } from '../../support/service.ts'
 import { makeTestToken, type TestToken } from '../../support/tokens.ts'
@@ -388,18 +388,4 @@ function certify(name: string, dnsName: string): void {
   const request = `req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ${name}-key.pem -out ${name}.csr -subj /CN=${name}`
   openssl(`${request} -addext subjectAltName=DNS:${dnsName} -addext extendedKeyUsage=clientAuth`)
   openssl(`x509 -req -in ${name}.csr -CA ca.pem -CAkey ca-key.pem -days 300 -copy_extensions copy -out ${name}.pem`)
-}
-
-/** One below those that the kernel gives away, so that nobody else takes it between now and the start. */
-async function freePort(): Promise<number> {
-  for (;;) {
-    const port = 20_000 + Math.trunc(Math.random() * 10_000)
-    const server = createServer()
-    const isFree = await new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false))
-      server.listen(port, '127.0.0.1', () => resolve(true))
-    })
-    await new Promise((resolve) => (isFree ? server.close(resolve) : resolve(undefined)))
-    if (isFree) return port
-  }
 }

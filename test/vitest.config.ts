@@ -7,6 +7,7 @@ const real = { ...common, retry: 1 }
 
 /** What is asked of every token; the rest of test/hsm is about one. */
 const EVERY_TOKEN = [
+  'credential-keys',
   'generate-keys',
   'key-blocks',
   'key-pairs',

@@ -2,6 +2,7 @@
 import { createCipheriv, createDecipheriv } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vitest'
+import { jwtVerify } from 'jose'
 import { openPin } from '../d1/simulator.ts'
 import { bytesCanary, findCanaries, textCanary } from '../support/canaries.ts'
 import { bytesNeedles, pinNeedles, scanMemory, summary, type Needle } from '../support/memory.ts'
@@ -96,6 +97,25 @@ describe.each(TOKEN_KINDS)('the service on %s', (kind) => {
     expect(json).toMatchObject({ verified: { prw: true, mac: true }, prw: { value: payload.prw } })
     const message = `${json.pinBlock}${json.prw.value}0003${CHANGE.transactionId}`.toLowerCase()
     expect(json.mac.value).toBe(agreed((oracle) => oracle.retailMac(issuer.keys['pin-mac']!, message, 2)).toUpperCase())
+  })
+
+  it('signs an assertion that jose verifies with the public half', async (context) => {
+    needs(context, 'assertion')
+    const { stdout } = await pinbridge(['keys', 'public', 'assertion', '--config', issuer.service.setUp.config])
+    const { assertion, key } = await ok(issuer.post('/v1/d1/assertion', { key: 'assertion' }))
+    expect(key).toEqual(keyRef('assertion'))
+    const options = { issuer: 'pinbridge1', subject: 'pinbridge1', algorithms: ['ES256'] }
+    expect((await jwtVerify(assertion, JSON.parse(stdout), options)).protectedHeader.kid).toBe('assertion')
+  })
+
+  it('opens data of D1, and refuses what was tampered with', async (context) => {
+    needs(context, 'jwe-open')
+    const { stdout } = await pinbridge(['keys', 'public', 'jwe-open', '--config', issuer.service.setUp.config])
+    const { compact } = sealTo('{"pan":"4000001234567899","exp":"1231"}', JSON.parse(stdout))
+    const opened = await ok(issuer.post('/v1/jwe/open', { jwe: compact }))
+    expect(opened).toEqual({ payload: { pan: '4000001234567899', exp: '1231' }, key: keyRef('jwe-open') })
+    const refused = await issuer.post('/v1/jwe/open', { jwe: flipBit(compact, 4) })
+    expect([refused.status, refused.json.code]).toEqual([422, 'ERR_JWE_DECRYPTION_FAILED'])
   })
 
   it('seals a PIN for a recipient', async () => {

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { loadConfig } from '../../src/config/config.ts'
 import type { KeyEntry } from '../../src/config/schema.ts'
+import { isKeyPair } from '../../src/hsm/key-pairs.ts'
 import { KeyCatalogue } from '../../src/hsm/key-catalogue.ts'
 import { KeyMaker } from '../../src/hsm/pkcs11/make-keys.ts'
 import { openToken } from '../../src/hsm/pkcs11/module.ts'
@@ -37,7 +38,7 @@ export async function makeNextVersions(configPath: string, ids: readonly string[
         ...{ version, state: 'pending', kcv: '' },
       }
       const form = new KeyCatalogue([planned], SHIPPED_PROFILES).macFormOf(planned)
-      if (planned.purpose === 'jwe-decrypt') {
+      if (isKeyPair(planned)) {
         const kcv = publicKeyKcv(await maker.generateKeyPair(planned))
         made.set(id, { entry: { ...planned, kcv }, value: '' })
         continue

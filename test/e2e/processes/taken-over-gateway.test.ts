@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { JWK } from 'jose'
+import { decodeJwt, type JWK } from 'jose'
 import type { DevelopmentSetUp } from '../../../src/cli/development/set-up.ts'
 import { iso0Block, iso0Payload, openPin, seal, seccosPayload, type PinChange } from '../../d1/simulator.ts'
 import { agreed } from '../../support/oracles.ts'
-import { makeSetUp, temporaryFolder } from '../../support/service.ts'
+import { makeSetUp, pinbridge, temporaryFolder } from '../../support/service.ts'
 import { startVaultPeer, type VaultPeer } from '../../support/vault-peer.ts'
 import { cardAndPin, tdea } from './traffic.ts'
 
@@ -269,6 +269,54 @@ describe('a vault under a gateway that was taken over', () => {
         await expectRefusal('sealGetPin', get({ recipient }), FORBIDDEN)
       }
     })
+  })
+
+  describe('refuses, for D1 registration,', () => {
+    const FORBIDDEN = 'ERR_KEY_USE_FORBIDDEN'
+    const payload = { pan: PAN, exp: '1231' }
+
+    it('to sign with any other key, for anybody else, or for longer than D1 takes', async () => {
+      const { answer } = await ask('makeD1Assertion', { key: 'assertion' })
+      expect(decodeJwt(answer.assertion)).toMatchObject({ iss: 'pinbridge1', sub: 'pinbridge1' })
+      for (const { id } of setUp.keys) {
+        if (id !== 'assertion') await expectRefusal('makeD1Assertion', { key: id }, FORBIDDEN)
+      }
+      for (const more of [{ lifetimeS: 901 }, { lifetimeS: 0 }, { iss: 'other00001' }, { kid: 'x' }, { claims: {} }]) {
+        await expectRefusal('makeD1Assertion', { key: 'assertion', ...more }, 'ERR_REQUEST_INVALID')
+      }
+    })
+
+    it('to seal data to whoever is sent PINs, PINs to whoever is sent data, and a PIN block as data', async () => {
+      expect((await ask('sealData', { recipient: 'd1-data-dev', payload })).answer.jwe).toMatch(/^eyJ/)
+      for (const recipient of ['d1-dev', 'jwe-open', 'nobody', '__proto__']) {
+        await expectRefusal('sealData', { recipient, payload }, FORBIDDEN)
+      }
+      await expectRefusal('sealGetPin', get({ recipient: 'd1-data-dev' }), FORBIDDEN)
+      for (const wrong of [{ pinBlock: block }, { ...payload, pinBlock: block }, { pan: block, exp: '1231' }, block]) {
+        await expectRefusal('sealData', { recipient: 'd1-data-dev', payload: wrong }, 'ERR_REQUEST_INVALID')
+      }
+    })
+
+    it('to open a PIN as data, and data as a PIN, whatever keys are said to be allowed', async () => {
+      const open = async (sealed: object, key: JWK) => ({ jwe: await seal(sealed, key), openKeys: everyKey() }) as const
+      await expectRefusal('openData', await open(iso0Payload(PIN, PAN), ec), 'ERR_JWE_INVALID')
+      await expectRefusal('openData', await open(payload, rsa), 'ERR_JWE_INVALID')
+      const openJwk = await publicJwk('jwe-open')
+      const refused = await open(iso0Payload(PIN, PAN), openJwk)
+      await expectRefusal('openData', refused, 'ERR_JWE_PAYLOAD_INVALID')
+      await expectRefusal('openSetPin', await set({}, iso0Payload(PIN, PAN), openJwk), 'ERR_JWE_INVALID')
+      await expectRefusal('openData', { ...(await open(payload, openJwk)), openKeys: [] }, 'ERR_JWE_INVALID')
+      const { packed, answer } = await ask('openData', await open(payload, openJwk))
+      expect([Buffer.from(packed, 'hex').toString(), answer.key.id]).toEqual([JSON.stringify(payload), 'jwe-open'])
+    })
+
+    it('to say the public key of anything but what PINs are encrypted to', () => {
+      expect(vault.hello.publicKeys.map(({ kid }) => kid).sort()).toEqual(['jwe-ec', 'jwe-rsa'])
+    })
+
+    async function publicJwk(id: string): Promise<JWK> {
+      return JSON.parse((await pinbridge(['keys', 'public', id, '--config', setUp.config])).stdout) as JWK
+    }
   })
 
   describe('refuses what the policy forbids', () => {

@@ -25,6 +25,7 @@ const ALLOWED: Readonly<Record<string, readonly [count: number, what: string]>> 
   'src/audit/verify.ts': [6, 'hashes of records that whoever verifies them can read'],
   'src/audit/writer.ts': [1, 'hashes of records in files that it may read'],
   'src/cli/doctor/service.ts': [2, 'the hash of the configuration file, which is no secret'],
+  'src/gateway/routes/docs.ts': [1, 'the ETag of a page that is the same for everybody'],
   'src/hsm/pkcs11/block-cipher.ts': [2, 'what a token made of blocks that are no secret, at its own check'],
   'src/hsm/pkcs11/capabilities.ts': [3, 'what a token makes of published test keys'],
   'src/hsm/pkcs11/key-wrap.ts': [1, 'what a token makes of published test keys'],

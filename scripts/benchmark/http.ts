@@ -3,13 +3,13 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { DevelopmentSetUp } from '../src/cli/development/set-up.ts'
-import type { Load, LoadResult } from './bench-load.ts'
-import type { Sample } from './bench-rounds.ts'
-import { blockOf, CSV, makeRows, panOf, type RowKeys, type Rows } from './bench-rows.ts'
-import type { BenchService } from './bench-service.ts'
+import type { DevelopmentSetUp } from '../../src/cli/development/set-up.ts'
+import type { Load, LoadResult } from './load.ts'
+import type { Sample } from './rounds.ts'
+import { blockOf, CSV, makeRows, panOf, type RowKeys, type Rows } from './rows.ts'
+import type { BenchService } from './service.ts'
 
-const LOAD_GENERATOR = join(import.meta.dirname, 'bench-load.ts')
+const LOAD_GENERATOR = join(import.meta.dirname, 'load.ts')
 const ZONES = { from: { key: 'zpk-in', format: 'ISO-0' }, to: { key: 'zpk-out', format: 'ISO-0' } }
 
 /** One way to ask for translations. */

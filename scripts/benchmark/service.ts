@@ -5,14 +5,14 @@ import { closeSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { DevelopmentSetUp } from '../src/cli/development/set-up.ts'
-import type { ReadyLine } from '../src/supervisor/supervisor.ts'
-import { cpuUsOf } from './bench-cpu.ts'
+import type { DevelopmentSetUp } from '../../src/cli/development/set-up.ts'
+import type { ReadyLine } from '../../src/supervisor/supervisor.ts'
+import { cpuUsOf } from './cpu.ts'
 
 const START_MS = 30_000
 
 /** The built command. */
-export const CLI = join(import.meta.dirname, '../dist/cli/main.js')
+export const CLI = join(import.meta.dirname, '../../dist/cli/main.js')
 
 /** CPU time in microseconds, by kind of process. */
 export interface ServiceCpu {

@@ -5,7 +5,7 @@
  * C_EncryptInit, C_Encrypt. For ISO format 4 a side is two passes of AES, so two such pairs. Neither layout nor XOR is done:
  * the buffers hold random bytes, of which a cipher is as quick as of PIN blocks.
  *
- * Usage: bench-hsm MODULE TOKEN-LABEL PIN-FILE FROM TO BLOCKS CHAINS
+ * Usage: hsm-calls MODULE TOKEN-LABEL PIN-FILE FROM TO BLOCKS CHAINS
  *   FROM, TO   tdea:CKA_ID or aes:CKA_ID, such as tdea:zpk-in.v1
  *
  * Prints one line of JSON, of the chains alone: { "chains", "blocks", "cpuUs", "wallUs" }.
@@ -35,13 +35,13 @@ static CK_FUNCTION_LIST_PTR hsm;
 static CK_SESSION_HANDLE session;
 
 static void fail(const char *what) {
-  fprintf(stderr, "bench-hsm: %s\n", what);
+  fprintf(stderr, "hsm-calls: %s\n", what);
   exit(1);
 }
 
 static void check(CK_RV rv, const char *call) {
   if (rv == CKR_OK) return;
-  fprintf(stderr, "bench-hsm: %s returned 0x%lx\n", call, rv);
+  fprintf(stderr, "hsm-calls: %s returned 0x%lx\n", call, rv);
   exit(1);
 }
 
@@ -116,7 +116,7 @@ static double wall_us(void) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 8) fail("usage: bench-hsm MODULE TOKEN-LABEL PIN-FILE FROM TO BLOCKS CHAINS");
+  if (argc != 8) fail("usage: hsm-calls MODULE TOKEN-LABEL PIN-FILE FROM TO BLOCKS CHAINS");
   CK_ULONG blocks = strtoul(argv[6], NULL, 10);
   unsigned long chains = strtoul(argv[7], NULL, 10);
   if (blocks == 0 || chains == 0) fail("BLOCKS and CHAINS are numbers above 0");

@@ -1,6 +1,6 @@
 /** What a benchmark found, for people as a table and for programs as JSON. */
 import { cpus } from 'node:os'
-import type { Measured, Result, Spread } from './bench-rounds.ts'
+import type { Measured, Result, Spread } from './rounds.ts'
 
 /** Which machine it was measured on: figures of another one are not to be compared. */
 export interface Machine {

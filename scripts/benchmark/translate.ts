@@ -1,11 +1,11 @@
 /** `scripts/bench translate`: PIN blocks from one zone key to another, by every way there is, against the bare PKCS#11 calls. */
-import { createMeasureChain } from './bench-hsm.ts'
-import { BATCH_CSV, BATCH_JSON, measureHttp, SINGLE } from './bench-http.ts'
-import { measureMigration, writeMigrationInput } from './bench-migrate.ts'
-import { runRounds, type Limit, type Measured, type Subject } from './bench-rounds.ts'
-import { CSV, makeRows, NDJSON } from './bench-rows.ts'
-import { startBenchService } from './bench-service.ts'
-import { makeSetUp } from '../test/support/service.ts'
+import { createMeasureChain } from './hsm-calls.ts'
+import { BATCH_CSV, BATCH_JSON, measureHttp, SINGLE } from './http.ts'
+import { measureMigration, writeMigrationInput } from './migrate.ts'
+import { runRounds, type Limit, type Measured, type Subject } from './rounds.ts'
+import { CSV, makeRows, NDJSON } from './rows.ts'
+import { startBenchService } from './service.ts'
+import { makeSetUp } from '../../test/support/service.ts'
 
 /** The ways that can be asked for. */
 export const TRANSLATE_SUBJECTS = ['single', 'batch-json', 'batch-csv', 'migrate-csv', 'migrate-ndjson'] as const

@@ -1,10 +1,10 @@
-/** The HSM's own limit: bench-hsm.c, which makes the PKCS#11 calls of a translation and nothing else. */
+/** The HSM's own limit: hsm-calls.c, which makes the PKCS#11 calls of a translation and nothing else. */
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { parse } from 'yaml'
 
-/** A key as bench-hsm finds it: cipher and CKA_ID. */
+/** A key as hsm-calls finds it: cipher and CKA_ID. */
 export type HsmKey = `${'tdea' | 'aes'}:${string}`
 
 /** The bare calls of a translation between two keys. */
@@ -20,8 +20,8 @@ export type MeasureChain = (chain: Chain, chains: number) => Promise<number>
 
 /** Makes the measure for the token of a configuration file. */
 export function createMeasureChain(configFile: string): MeasureChain {
-  const program = process.env['BENCH_HSM']
-  if (program === undefined) throw new Error('BENCH_HSM does not name the program; start scripts/bench')
+  const program = process.env['HSM_CALLS']
+  if (program === undefined) throw new Error('HSM_CALLS does not name the program; start scripts/bench')
   const { hsm } = parse(readFileSync(configFile, 'utf8'))
   return async ({ from, to, blocks }, chains) => {
     const args = [hsm.module, hsm.tokenLabel, hsm.pinFile, from, to, String(blocks), String(chains)]

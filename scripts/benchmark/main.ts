@@ -5,9 +5,9 @@
  */
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { temporaryFolder } from '../test/support/service.ts'
-import { jsonOf, missedOf, tableOf, thisMachine } from './bench-report.ts'
-import { benchTranslate, TRANSLATE_SUBJECTS } from './bench-translate.ts'
+import { temporaryFolder } from '../../test/support/service.ts'
+import { jsonOf, missedOf, tableOf, thisMachine } from './report.ts'
+import { benchTranslate, TRANSLATE_SUBJECTS } from './translate.ts'
 
 const USAGE = `Usage: scripts/bench translate [--rounds N] [--rows N] [--only NAME,…] [--json FILE] [--check]
   --rounds N     rounds that count, after one that warms up (5)

@@ -32,6 +32,8 @@ type Outcome = (typeof OUTCOMES)[number]
 /** A counter that begins with its first event is not seen to grow by it: these are what alerts and the dashboard look at. */
 const SHOWN_CODES: readonly ErrorCode[] = [
   'ERR_CLIENT_UNAUTHENTICATED',
+  'ERR_KEY_USE_FORBIDDEN',
+  'ERR_TRANSLATION_FORBIDDEN',
   'ERR_RATE_LIMITED',
   'ERR_INTERNAL',
   'ERR_HSM_BUSY',

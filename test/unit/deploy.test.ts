@@ -1,5 +1,5 @@
 /** What operators load into their monitoring: the alert rules say what to do, and where, and the dashboard can be read from top to bottom. */
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
 
@@ -49,6 +49,20 @@ const anchors = new Set(
       .replaceAll(' ', '-'),
   ),
 )
+
+it('every section of README that a file speaks of is there', () => {
+  const titles = [...README.matchAll(/^#+ (.+)$/gm)].map(([, title]) => title)
+  const files = ['deploy', 'src'].flatMap((folder) =>
+    readdirSync(new URL(`../../${folder}`, import.meta.url), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map(({ parentPath, name }) => readFileSync(`${parentPath}/${name}`, 'utf8')),
+  )
+  const spoken = [...files, read('Dockerfile')].flatMap((text) =>
+    [...text.matchAll(/README(?:\.md)?, \\?"([^"\\]+)/g)].map(([, title]) => title),
+  )
+  expect(spoken.length).toBeGreaterThan(7)
+  expect(spoken.filter((title) => !titles.includes(title))).toEqual([])
+})
 
 /** The labels that an expression groups, joins and selects by, and that texts and legends show. */
 const labelsIn = (expression: string) => [

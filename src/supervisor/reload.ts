@@ -34,7 +34,7 @@ export interface Reloader {
 }
 
 /**
- * Watches the configuration, the TLS files and the keys for tokens, and reloads when one is another file, or is written to.
+ * Watches the configuration, the TLS files, the limit store's authority and the keys for tokens, and reloads when one is another file, or is written to.
  *
  * Looked at by identity and time of what the path leads to, because an orchestrator replaces a folder behind a link, which no
  * notification tells of. A change is acted upon once it is seen twice alike: files are rarely written at one blow.
@@ -117,14 +117,15 @@ type Files = Readonly<Record<string, string>>
 /** What is at each path. */
 type Identities = Readonly<Record<string, string>>
 
-/** The files that a reload reads. */
-function filesOf(path: string, { listeners: { api }, authentication }: Config): Files {
+/** The files that a reload reads; of the limit store's authority, when it expires. */
+function filesOf(path: string, { listeners: { api }, authentication, limits: { store } }: Config): Files {
   return {
     configuration: path,
     'listeners.api.certificate': api.certificate,
     'listeners.api.privateKey': api.privateKey,
     'listeners.api.clientCa': api.clientCa,
     ...(authentication.bearer && { 'authentication.bearer.jwks': authentication.bearer.jwks }),
+    ...(store?.caFile !== undefined && { 'limits.store.caFile': store.caFile }),
   }
 }
 

@@ -22,7 +22,8 @@ const configOf = (clients: readonly string[], jwks?: string): Config => {
   const file = (name: string) => join(folder, 'tls', name)
   const api = { certificate: file('cert'), privateKey: file('key'), clientCa: file('ca') }
   const authentication = jwks === undefined ? {} : { bearer: { jwks: join(folder, jwks) } }
-  return { listeners: { api }, authentication, clients, tokenKeys: [] } as unknown as Config
+  const limits = { store: { caFile: join(folder, 'store-ca') } }
+  return { listeners: { api }, authentication, clients, limits, tokenKeys: [] } as unknown as Config
 }
 const log = {
   info: (record: LogRecord, message: string) => events.push([message, record.changed]),
@@ -40,7 +41,7 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'pinbridge-watch-'))
   mkdirSync(join(folder, 'a'))
   symlinkSync('a', join(folder, 'tls'))
-  for (const name of ['pinbridge.yaml', 'a/cert', 'a/key', 'a/ca', 'jwks']) write(name)
+  for (const name of ['pinbridge.yaml', 'a/cert', 'a/key', 'a/ca', 'jwks', 'store-ca']) write(name)
   events = []
   running = configOf(['a'], 'jwks')
   load = () => running
@@ -83,6 +84,7 @@ describe('a file that changes', () => {
     ['a/key', 'listeners.api.privateKey'],
     ['a/ca', 'listeners.api.clientCa'],
     ['jwks', 'authentication.bearer.jwks'],
+    ['store-ca', 'limits.store.caFile'],
   ])('has the configuration loaded once it is seen twice alike: %s', async (file, name) => {
     write(file)
     await look()

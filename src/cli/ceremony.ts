@@ -87,6 +87,7 @@ const KCV = /^(?:[0-9A-Fa-f]{6}|[0-9A-Fa-f]{10})$/
 export function ceremonyCommand(): Command {
   return new Command('ceremony')
     .description('take keys in, and give them out, as components that each one custodian knows')
+    .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : EX_USAGE))
     .addHelpText('after', NOTES)
     .addCommand(importCommand())
     .addCommand(generateCommand())

@@ -98,6 +98,7 @@ export function credentialCommand(): Command {
     )
   return new Command('credential')
     .description('keys of the HSM as credentials of IBM Digital Asset Haven')
+    .exitOverride(usage)
     .addHelpText('after', NOTES)
     .addCommand(create)
     .addCommand(attest)

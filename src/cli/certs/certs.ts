@@ -124,6 +124,7 @@ export function certsCommand(): Command {
     .action(async (files: string[], options: ShowOptions) => (await import('./show.ts')).showCommand(files, options))
   return new Command('certs')
     .description('requests and certificates for keys of the HSM, and what expires when')
+    .exitOverride(usage)
     .addHelpText('after', NOTES)
     .addCommand(csr)
     .addCommand(selfSigned)

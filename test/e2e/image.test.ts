@@ -66,6 +66,8 @@ describe('the image', { skip: !isFull || !isRoot, meta: skipped }, () => {
     it('holds the service, node, the native module and the launcher', () => {
       expect(named(/^\/opt\/pinbridge\/dist\/cli\/main\.js$/)).toHaveLength(1)
       expect(named(/^\/opt\/pinbridge\/dist\/launcher$/)).toHaveLength(1)
+      expect(named(/^\/opt\/pinbridge\/dist\/gateway\/viewer\/(?:main|swagger-ui-bundle)\.js$/)).toHaveLength(2)
+      expect(named(/^\/opt\/pinbridge\/dist\/gateway\/viewer\/swagger-ui\.css$/)).toHaveLength(1)
       expect(named(/\/node-linux-\w+\/bin\/node$/)).toHaveLength(1)
       expect(named(/\.node$/)).toEqual(['/opt/pinbridge/node_modules/pkcs11js/build/Release/pkcs11.node'])
     })
@@ -82,6 +84,10 @@ describe('the image', { skip: !isFull || !isRoot, meta: skipped }, () => {
       expect(named(/softhsm|p11-kit|opencryptoki|softokn|\.(?:c|cc|h|gyp|gypi|o|a)$/i)).toEqual([])
       expect(named(/^\/opt\/pinbridge\/(?!(?:dist|node_modules)(?:\/|$)|package\.json$|LICENSE$)/)).toEqual([])
       expect(named(/^\/opt\/pinbridge\/node_modules\/(typescript|vitest|eslint|undici|@types)\//)).toEqual([])
+    })
+
+    it('holds nothing that only callers need', () => {
+      expect(named(/^\/opt\/pinbridge\/dist\/(?:client(?:\/|$)|.*\.d\.ts$)/)).toEqual([])
     })
 
     it('holds nothing that makes development tokens', () => {

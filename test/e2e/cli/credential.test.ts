@@ -327,9 +327,11 @@ describe('what is refused before anything is signed', () => {
 
   it('anything, where nobody can be asked and --yes is not said', async () => {
     const before = await state()
-    // A session of its own has no terminal, whoever runs the tests.
+    // A session of its own has no terminal, whoever runs the tests; and what is piped in is nobody's yes.
     const args = ['--wait', NODE, CLI, 'credential', 'create', '--id', 'refused', ...GIVEN, '--config', token.config]
-    const answer = await promisify(execFile)('setsid', args).catch((error: unknown) => error)
+    const running = promisify(execFile)('setsid', args)
+    running.child.stdin!.on('error', () => {}).end('y\n')
+    const answer = await running.catch((error: unknown) => error)
     expect(answer).toMatchObject({ code: 64, stdout: '', stderr: expect.stringContaining('say --yes') })
     expect(await state()).toEqual(before)
   })

@@ -3,6 +3,7 @@
  * is named, or listed with the reason why no test runs it. A block that is not listed fails.
  */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from 'commander'
@@ -148,6 +149,20 @@ it('every command of README has the options that it is given there', () => {
   expect(unknownOptions('keys generate --id x --no-such')).toEqual(['--no-such'])
 })
 
+it('a group of commands that is given a wrong option ends as README says: 1 or 64', { timeout: 60_000 }, async () => {
+  const sentence = /^A wrong option is answered .*$/m.exec(README)![0]
+  const [, ones] = /exit code 1 by (.*?), 64 by the others/.exec(sentence)!
+  const namesOfOne = [...ones!.matchAll(/`(\w+)`/g)].map(([, name]) => name!)
+  const groups = COMMANDS.filter(({ commands }) => commands.length > 0).map((group) => group.name())
+  expect(groups.length).toBeGreaterThan(4)
+  const ended = groups.map(async (name) => {
+    const child = spawn(process.execPath, [CLI, name, '--no-such'], { stdio: 'ignore' })
+    const [code] = (await once(child, 'exit')) as [number]
+    return [name, code]
+  })
+  expect(await Promise.all(ended)).toEqual(groups.map((name) => [name, namesOfOne.includes(name) ? 1 : 64]))
+})
+
 it('every link within README leads somewhere', () => {
   const prose = README.replaceAll(/^```[\s\S]*?^```/gm, '')
   const anchors = new Set([...prose.matchAll(/^#+ (.+)$/gm)].map(([, title]) => anchorOf(title!)))
@@ -156,10 +171,11 @@ it('every link within README leads somewhere', () => {
     expect([path, existsSync(join(ROOT, path!))]).toEqual([path, true])
 })
 
-it('the contents have every section of README', () => {
+it('the contents have every section of README, in the order in which they come', () => {
   const [contents] = README.split('\n## ')
   const linked = [...contents!.matchAll(/\]\(#([^)]*)\)/g)].map(([, anchor]) => anchor!)
-  for (const [, title] of README.matchAll(/^## (.+)$/gm)) expect(linked).toContain(anchorOf(title!))
+  const sections = [...README.matchAll(/^## (.+)$/gm)].map(([, title]) => anchorOf(title!))
+  expect(linked.filter((anchor) => sections.includes(anchor))).toEqual(sections)
 })
 
 it('every section that README speaks of is there', () => {

@@ -39,6 +39,11 @@ export interface ClientOptions {
   readonly connections?: number | undefined
 }
 
+/** The longest time that node's timers know: a longer one would be over at once. */
+const MOST = 2 ** 31 - 1
+/** The service closes a connection that was idle for 60 seconds, and says so; what is sent just then is lost, and nobody knows how far it came. */
+const IDLE_MS = 30_000
+
 type Schemas = components['schemas']
 type Operation = keyof typeof ROUTES
 type SchemaOf<Name> = Name extends keyof Schemas ? Schemas[Name] : never
@@ -60,13 +65,19 @@ export type PinbridgeClient = {
 /**
  * Makes a client.
  *
- * @throws TypeError if the URL is not of the form `https://host:port`; node's error if a PEM text is none, or the key is not the certificate's.
+ * @throws TypeError if the URL is not of the form `https://host:port`; RangeError if a number is none that can be kept to; node's error if a
+ * PEM text is none, or the key is not the certificate's.
  */
 export function createClient(options: ClientOptions): PinbridgeClient {
   const { ca, cert, key, token, timeoutMs = 30_000, attemptTimeoutMs = 15_000, retries = 2, connections = 16 } = options
   const base = new URL(options.url)
   if (base.protocol !== 'https:' || base.href !== `${base.origin}/`)
     throw new TypeError('url has to be https://host:port')
+  for (const [name, value] of Object.entries({ timeoutMs, attemptTimeoutMs, retries, connections })) {
+    const least = name === 'retries' ? 0 : 1
+    if (!Number.isInteger(value) || value < least || value > MOST)
+      throw new RangeError(`${name} has to be a whole number from ${least} to ${MOST}`)
+  }
   // Throws if there is none: to node an empty text means the CAs of the system.
   new X509Certificate(ca)
   const agent = new Agent({
@@ -74,6 +85,8 @@ export function createClient(options: ClientOptions): PinbridgeClient {
     // The default, unless somebody's environment has NODE_TLS_REJECT_UNAUTHORIZED.
     rejectUnauthorized: true,
     keepAlive: true,
+    // Only of idle connections: nobody listens for it on one in use. Node takes a server's `keep-alive: timeout` only where it is shorter.
+    timeout: IDLE_MS,
     maxSockets: connections,
     // A resumed session does not look at the certificate again.
     maxCachedSessions: 0,

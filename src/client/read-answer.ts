@@ -35,7 +35,7 @@ export function readAnswer({ status, contentType, retryAfter, body }: Answered):
 function parse(body: Buffer): object | undefined {
   try {
     const json: unknown = JSON.parse(body.toString())
-    return typeof json === 'object' && json !== null ? json : undefined
+    return typeof json === 'object' && json !== null && !Array.isArray(json) ? json : undefined
   } catch {
     return undefined
   }

@@ -46,6 +46,8 @@ export async function startTlsServer(
     },
     (incoming, answer) => void seen(incoming, answer).catch(() => {}),
   )
+  // Idle connections are the client's to close.
+  listening.keepAliveTimeout = 0
   const seen = async (incoming: IncomingMessage, answer: ServerResponse): Promise<void> => {
     const { method = '', url = '', headers } = incoming
     const request = { method, path: url, headers, body: await text(incoming) }

@@ -118,6 +118,15 @@ describe('connections', () => {
     expect(server.connections()).toBe(1)
   })
 
+  it('that are idle are closed before the server does it: what it was sent just then would be lost', async () => {
+    const server = await listen((answer) => answerJson(answer, 200, ANSWER, { 'keep-alive': 'timeout=2' }))
+    const client = connect(server.url)
+    await client.getKeys()
+    await server.idle()
+    expect(await client.getKeys()).toEqual(ANSWER)
+    expect(server.connections()).toBe(2)
+  })
+
   it('are as many as told, and calls wait for one', async () => {
     const server = await listen((answer) => setImmediate(() => answerJson(answer)))
     const client = connect(server.url, { connections: 2 })
@@ -170,6 +179,24 @@ describe('connections', () => {
       expect(() => createClient({ url, ca: certificates.ca, cert, key })).toThrow(TypeError)
     },
   )
+
+  it.each(
+    [0, -1, 1.5, Number.NaN, Infinity, 2 ** 31].flatMap((value) =>
+      (['timeoutMs', 'attemptTimeoutMs', 'connections', 'retries'] as const)
+        .filter((name) => !(name === 'retries' && value === 0))
+        .map((name) => ({ [name]: value })),
+    ),
+  )('are not made with %j', (wrong) => {
+    expect(() => createClient({ url: 'https://127.0.0.1:1', ca: certificates.ca, cert, key, ...wrong })).toThrow(
+      RangeError,
+    )
+  })
+
+  it('wait for as long as a timer can', async () => {
+    const server = await listen((answer) => answerJson(answer))
+    const longest = { timeoutMs: 2 ** 31 - 1, attemptTimeoutMs: 2 ** 31 - 1 }
+    expect(await connect(server.url, longest).getKeys()).toEqual(ANSWER)
+  })
 
   it.each([
     ['an empty CA', { ca: '' }],
@@ -360,6 +387,7 @@ describe('an answer of somebody else', () => {
       200,
       (answer) => answer.writeHead(200, { 'content-type': 'application/json' }).end('7'),
     ],
+    ['a 200 that is a list', 200, (answer) => answer.writeHead(200, { 'content-type': 'application/json' }).end('[]')],
     ['a 204', 204, (answer) => answer.writeHead(204).end()],
     ['a redirection', 302, (answer) => answer.writeHead(302, { location: '/v1/jwks' }).end()],
     [

@@ -2,8 +2,7 @@
  * A reference CMS adapter: Thales D1's PIN calls on one side, pinbridge on the other, the issuer's cards in between. Written to be
  * copied: README, "A CMS adapter in an afternoon", walks through it.
  *
- * Plain HTTP on loopback: D1 comes by mutual TLS to the bank's edge, which holds that certificate and passes requests on to this
- * process beside it. On Fastify, because the calls then read as D1 prints them; jose signs the tokens; nothing else is needed.
+ * Plain HTTP on loopback: D1 comes by mutual TLS to the bank's edge, which passes requests on to this process beside it.
  */
 import { createHash, randomUUID } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
@@ -49,16 +48,17 @@ export async function startCmsAdapter(options: CmsAdapterOptions, port = 0) {
   }
 
   /** Asks for the change that a card was sent, and keeps the PIN. However often, it is the same request, which pinbridge answers again. */
-  const carryOut = async (card: Card, correlationId: string) => {
+  const carryOut = async (card: Card, correlationId: string, isFirst = false) => {
     const { pan, panSequenceNumber, changeCounter, changeId: transactionId, type, encryptedPinBlock } = card
     const change = { counter: d1.digits(changeCounter), transactionId }
     const asked = { type, encryptedPinBlock: encryptedPinBlock!, card: { pan, panSequenceNumber }, change }
     try {
       store.accept(card, await pinbridge.setPin({ ...asked, to: zone, issue: { prw: prwKey } }, { correlationId }))
     } catch (error) {
-      // Only a 4xx of pinbridge's own says that nothing came of it. Else it stays noted: the counter may be used up for it.
+      // Only a 4xx says that nothing came of it, and 401, 403 and 429 say it of no earlier try. Else it stays noted: the counter may be used up.
       const { status = 500, mayHaveHappened = false } = error as Partial<PinbridgeError>
-      if (status < 500 && !mayHaveHappened) store.giveUp(card)
+      const isOurs = error instanceof PinbridgeError && d1.refusalOf(error.code, 'PUT').status === 500
+      if (status < 500 && !mayHaveHappened && (isFirst || !isOurs)) store.giveUp(card)
       throw error
     }
   }
@@ -82,6 +82,7 @@ export async function startCmsAdapter(options: CmsAdapterOptions, port = 0) {
   const app = Fastify({
     bodyLimit: 16 * 1024,
     requestTimeout: 10_000,
+    return503OnClosing: false, // D1 knows no 503: what still comes on an open connection is answered.
     exposeHeadRoutes: false,
     routerOptions: { maxParamLength: 1024 },
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false } },
@@ -135,9 +136,9 @@ export async function startCmsAdapter(options: CmsAdapterOptions, port = 0) {
     // ISO0 takes no counter, so D1 may name no PIN change: the JWE then does, which differs each time that D1 makes one.
     const changeId = request.headers[d1.CHANGE_ID_HEADER] ?? (type === 'ISO0' ? requestHash : undefined)
     if (changeId === undefined) throw malformed
-    const { id } = await settled(request.params, request.id, changeId)
-    const sent = store.send(id, { changeId, type, encryptedPinBlock, requestHash })
-    if (sent) await carryOut(sent, request.id)
+    const card = await settled(request.params, request.id, changeId)
+    const sent = store.send(card.id, { changeId, type, encryptedPinBlock, requestHash })
+    if (sent) await carryOut(sent, request.id, card.encryptedPinBlock === null)
     return reply.code(204).send()
   })
 

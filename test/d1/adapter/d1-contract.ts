@@ -8,7 +8,7 @@ import { randomInt } from 'node:crypto'
 import type { PinbridgeErrorCode } from '../../../src/client/client.ts'
 
 /** ASSUMPTION 1: the values of `type` in Set PIN, for what D1 calls "PIN ISO0" and "PIN 3DES Seccos". */
-const PIN_TYPES = ['ISO0', '3DES_SECCOS']
+const type = { type: 'string', enum: ['ISO0', '3DES_SECCOS'] }
 
 /**
  * ASSUMPTION 2: this header names the PIN change in the counter's call and in Set PIN; D1's MAC is over such an id, of 20 digits.
@@ -29,7 +29,6 @@ export const CORRELATION_ID = /^[a-zA-Z0-9_\-. ]{1,64}$/
 const issuerId = { type: 'string', minLength: 10, maxLength: 10 }
 const cardId = { type: 'string', pattern: '^[A-Za-z0-9_-]{1,48}$' }
 const changeId = { type: 'string', pattern: '^[0-9]{1,20}$' }
-const type = { type: 'string', enum: PIN_TYPES }
 const encryptedPinBlock = { type: 'string', minLength: 1, maxLength: 8192 }
 
 /** D1 adds members and parameters in time, and asks for unknown ones to be accepted: no schema here forbids them. */

@@ -263,6 +263,23 @@ describe('every published pattern and code', () => {
   })
 })
 
+it('answers what arrives while it closes, and never with 503', async () => {
+  const { cert, key } = service.setUp.clients.find(({ id }) => id === 'cms-adapter')!
+  const closing = await runAdapter({ url: service.ready.url, ca: service.setUp.ca, cert, key }, database, SECRETS)
+  const there = d1Outbound(closing.url, SECRETS.credentials)
+  const socket = connect(Number(new URL(closing.url).port), '127.0.0.1')
+  await once(socket, 'connect')
+  socket.write(
+    `GET ${newCard().path}/changeCounter HTTP/1.1\r\nhost: cms\r\nauthorization: Bearer ${await there.token()}\r\n`,
+  )
+  // Whoever has answered two calls that came later has read what came before.
+  for (const cardId of ['a', 'b']) expect((await there.card(ISSUER, cardId).getPin()).status).toBe(404)
+  const closed = closing.close()
+  socket.write('\r\n')
+  expect(await readText(socket)).toMatch(/^HTTP\/1\.1 200 /)
+  await closed
+})
+
 describe('the access token', () => {
   const basic = (text: string) => ({ authorization: `Basic ${Buffer.from(text).toString('base64')}` })
   const form = { 'content-type': 'application/x-www-form-urlencoded' }
@@ -513,6 +530,43 @@ describe('a PIN change is accepted once', () => {
       expect(await shown(card)).toBe('4917')
       expect((await card.setPin('3DES_SECCOS', await seccosJwe(card, '0815', '0004', '2'), '2')).status).toBe(204)
       expect([(await set()).status, counterOf(card), await shown(card)]).toEqual([204, 5, '0815'])
+    })
+
+    it('stays open while pinbridge refuses the adapter itself: that says nothing of the first try', async () => {
+      const { card, jwe } = await begun('1')
+      let tries = 0
+      const refused = await runAdapter(access(), database, SECRETS, (client) => ({
+        getPin: client.getPin,
+        setPin: async (body, options) => {
+          const facts = { correlationId: 'x', mayHaveHappened: false }
+          if (tries++ > 0) throw new PinbridgeError({ ...facts, code: 'ERR_RATE_LIMITED', status: 429 })
+          await client.setPin(body, options)
+          throw new PinbridgeError({ ...facts, code: 'NO_ANSWER', reason: 'TIMEOUT', mayHaveHappened: true })
+        },
+      }))
+      const there = through(refused.url, card)
+      await there.setPin('3DES_SECCOS', jwe, '1')
+      expect([(await there.setPin('3DES_SECCOS', jwe, '1')).status, counterOf(card)]).toEqual([500, 3])
+      // Given now, the counter would be one that pinbridge has counted.
+      expect((await there.getChangeCounter('2')).status).toBe(500)
+      await refused.close()
+      expect((await card.getChangeCounter('2')).json.changeCounter).toBe('0004')
+      expect(await shown(card)).toBe('4917')
+    })
+
+    it('is no reason to keep a change that was refused at its first try', async () => {
+      const { card, jwe } = await begun('1')
+      const limited = await runAdapter(access(), database, SECRETS, (client) => ({
+        getPin: client.getPin,
+        setPin: () => {
+          const facts = { correlationId: 'x', mayHaveHappened: false }
+          throw new PinbridgeError({ ...facts, code: 'ERR_RATE_LIMITED', status: 429 })
+        },
+      }))
+      expect((await through(limited.url, card).setPin('3DES_SECCOS', jwe, '1')).status).toBe(500)
+      expect((await through(limited.url, card).getChangeCounter('2')).json.changeCounter).toBe('0003')
+      await limited.close()
+      expect(await shown(card)).toBe(404)
     })
 
     it('is done after a crash between the answer of pinbridge and the commit', async () => {

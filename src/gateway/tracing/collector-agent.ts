@@ -2,9 +2,12 @@
 import { readFileSync } from 'node:fs'
 import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
+import type { Duplex } from 'node:stream'
 import type { TracingConfig } from '../../config/schema.ts'
 
 const OPTIONS = { keepAlive: true, maxSockets: 1 }
+/** What node's callback has beside an error, which its type does not say. */
+const NO_SOCKET = undefined as unknown as Duplex
 
 /** Makes the agent; its files are read anew for each connection, so that they can be replaced without a restart. */
 export function collectorAgent({
@@ -21,7 +24,15 @@ export function collectorAgent({
   })
   const agent = new HttpsAgent({ ...OPTIONS, minVersion: 'TLSv1.2', ...files() })
   const connect = agent.createConnection.bind(agent)
-  agent.createConnection = (options, callback) => connect({ ...options, ...readable(files) }, callback)
+  agent.createConnection = (options, callback) => {
+    try {
+      return connect({ ...options, ...readable(files) }, callback)
+    } catch (error) {
+      // Of files that are half replaced. A request that waited would have it thrown out of a socket's end, and so end the process.
+      callback?.(error as Error, NO_SOCKET)
+      return undefined
+    }
+  }
   return agent
 }
 

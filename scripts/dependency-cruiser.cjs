@@ -121,12 +121,7 @@ module.exports = {
     only('pkcs11-in-one-adapter', ['graphene-pk11', 'pkcs11js'], '^src/hsm/pkcs11/', 'One adapter drives PKCS#11.'),
     only('fastify-in-the-gateway', ['fastify', '@fastify', 'prom-client'], '^src/gateway/', 'HTTP is the gateway.'),
     only('redis-in-the-gateway', ['@redis', 'rate-limiter-flexible'], '^src/gateway/', 'Limits are the gateway.'),
-    only(
-      'opentelemetry-in-one-file',
-      ['@opentelemetry'],
-      '^src/gateway/tracing/export-spans\\.ts$',
-      'Only who has a collector loads it.',
-    ),
+    only('opentelemetry-in-tracing', ['@opentelemetry'], '^src/gateway/tracing/', 'Who has a collector loads it.'),
     only('jose-in-the-gateway', ['jose'], '^src/gateway/', 'Tokens of callers are checked where callers come in.'),
     only('forge-in-the-cli', ['node-forge', 'commander'], '^src/cli/', 'Certificates are made by a command.'),
     only('x509-in-one-file', ['@peculiar'], '^src/cli/certs/x509\\.ts$', 'Certificates are made by a command.'),

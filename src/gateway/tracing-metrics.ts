@@ -5,7 +5,7 @@ import { Counter, type Registry } from 'prom-client'
 export interface TracingMetrics {
   /** A request is traced, or would be but for the limit. */
   readonly trace: (outcome: 'taken' | 'limited') => void
-  /** Spans that the collector has taken, or that were dropped because it did not in time. */
+  /** Spans that the collector has taken, or that were dropped because it refused them or took too long. */
   readonly spans: (outcome: 'exported' | 'dropped', count: number) => void
 }
 
@@ -21,7 +21,7 @@ export function registerTracingMetrics(registry: Registry): TracingMetrics {
   })
   const spans = new Counter({
     name: 'pinbridge_trace_spans_total',
-    help: 'Spans that the collector has taken, or that were dropped because it did not in time',
+    help: 'Spans that the collector has taken, or that were dropped because it refused them or took too long',
     labelNames,
     registers,
   })

@@ -54,7 +54,7 @@ export const RECORDS: Readonly<Record<string, Readonly<Record<string, readonly s
     'a vault did not answer within its deadline': ['vault'],
     'the limit store is up': [],
     'the limit store is gone': ['reason'],
-    'the trace collector takes no spans': ['reason', 'status'],
+    'the trace collector takes no spans, or not all': ['reason', 'status'],
     'the trace collector takes spans again': [],
   },
   vault: {

@@ -40,6 +40,10 @@ export type Manner =
   | 'hang'
   /** It answers 400. */
   | 'refuse'
+  /** It answers 503, and that there is no use in waiting. */
+  | 'busy'
+  /** It takes a batch but for one span. */
+  | 'take-some'
   /** It answers a byte now and then and never ends. */
   | 'drip'
   /** It answers more than anybody should read. */
@@ -100,10 +104,15 @@ export async function startCollector(tls?: ServerOptions): Promise<Collector> {
   })
 }
 
+/** ExportTraceServiceResponse { partial_success: { rejected_spans: 1, error_message: "no" } } (trace_service.proto). */
+const ONE_REJECTED = Buffer.from('0a06080112026e6f', 'hex')
+
 function answer(manner: Manner, response: ServerResponse): void {
   response.on('error', () => {})
   if (manner === 'take') response.writeHead(200, { 'content-type': 'application/x-protobuf' }).end()
   else if (manner === 'refuse') response.writeHead(400).end('no')
+  else if (manner === 'busy') response.writeHead(503, { 'retry-after': '60' }).end()
+  else if (manner === 'take-some') response.writeHead(200).end(ONE_REJECTED)
   else if (manner === 'flood') response.writeHead(200).end(Buffer.alloc(8 * 1024 * 1024, 0x78))
   else if (manner === 'drip') {
     response.writeHead(200)

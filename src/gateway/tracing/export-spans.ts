@@ -18,6 +18,7 @@ import type { Logger } from '../../log.ts'
 import { VERSION } from '../../version.ts'
 import type { Metrics } from '../metrics.ts'
 import { collectorAgent } from './collector-agent.ts'
+import { takeRefusedSpans } from './refused-spans.ts'
 import type { Span } from './spans.ts'
 
 /** The most spans that wait or are on their way: some megabytes. */
@@ -66,11 +67,14 @@ export function openSpanExport(
   }
   const exporter: SpanExporter = {
     export: (spans, done) => {
+      let refused = 0
       const finish = once((result) => {
         clearTimeout(deadline)
         const isTaken = result.code === ExportResultCode.SUCCESS
-        settle(isTaken ? 'exported' : 'dropped', spans.length)
-        tell(isTaken ? undefined : (result.error ?? new Error()))
+        const exported = isTaken ? spans.length - refused : 0
+        settle('exported', exported)
+        settle('dropped', spans.length - exported)
+        tell(isTaken ? (refused > 0 ? new Refused() : undefined) : (result.error ?? new Error()))
         done(result)
       })
       // A collector that answers a byte now and then is never silent for long enough to be given up by the exporter.
@@ -78,7 +82,10 @@ export function openSpanExport(
         finish({ code: ExportResultCode.FAILED, error: new Late() })
         agent.destroy()
       }, EXPORT_MS)
-      otlp.export(spans, finish)
+      otlp.export(spans, (result) => {
+        refused = Math.min(takeRefusedSpans(), spans.length)
+        finish(result)
+      })
     },
     forceFlush: () => otlp.forceFlush(),
     shutdown: () => otlp.shutdown(),
@@ -117,19 +124,27 @@ export function openSpanExport(
 }
 
 class Late extends Error {}
+/** Of some spans of a batch that was taken. */
+class Refused extends Error {}
 
-/** Says why the collector takes no spans, once for each reason, and that it does again. */
+/** Says why the collector takes no spans, or not all, once for each reason, and that it does again. */
 function createTeller(log: Pick<Logger, 'info' | 'error'>): (error: Error | undefined) => void {
   let told: string | undefined
   return (error) => {
     const status = error === undefined ? undefined : statusOf(error)
-    const reason = error && (status === undefined ? (error instanceof Late ? 'timeout' : 'connection') : 'refused')
+    const reason = error && reasonOf(error)
     const text = reason && `${reason} ${status}`
     if (text === told) return
     told = text
     if (reason === undefined) log.info({ event: 'tracing' }, 'the trace collector takes spans again')
-    else log.error({ event: 'tracing', reason, status }, 'the trace collector takes no spans')
+    else log.error({ event: 'tracing', reason, status }, 'the trace collector takes no spans, or not all')
   }
+}
+
+function reasonOf(error: Error): 'timeout' | 'refused' | 'connection' {
+  if (error instanceof Late) return 'timeout'
+  // The exporter's own is of an answer; it has a status only where no second try could have been of use.
+  return error instanceof Refused || error.name === 'OTLPExporterError' ? 'refused' : 'connection'
 }
 
 /** The HTTP status of an exporter's error; its text is the collector's. */

@@ -95,6 +95,7 @@ describe.concurrent('the way of spans to a collector', () => {
 
   it.each([
     ['refuse', { event: 'tracing', reason: 'refused', status: 400 }],
+    ['busy', { event: 'tracing', reason: 'refused', status: undefined }],
     ['flood', { event: 'tracing', reason: 'connection', status: undefined }],
     // No look at whether something comes, but at whether it ends.
     ['drip', { event: 'tracing', reason: 'timeout', status: undefined }],
@@ -117,6 +118,17 @@ describe.concurrent('the way of spans to a collector', () => {
       await collector.close()
     },
   )
+
+  it('counts what a collector refuses of a batch that it takes', async () => {
+    const collector = await startCollector()
+    collector.manner = 'take-some'
+    const out = open(collector.url)
+    out.add([span(1), span(2), span(3)])
+    await out.close()
+    await collector.close()
+    expect(out.counted).toEqual({ exported: 2, dropped: 1 })
+    expect(out.log).toEqual([{ event: 'tracing', reason: 'refused', status: undefined }])
+  })
 
   it('drops what no collector is there for, and says so once', async () => {
     const { url, close } = await startCollector()

@@ -30,8 +30,8 @@ export interface JsonLimits {
   readonly maxDepth?: number
   /** The most members of one object; no limit unless told. */
   readonly maxMembers?: number
-  /** The names that no object of the text may have, at any depth. */
-  readonly refusedNames?: ReadonlySet<string>
+  /** Whether no object of the text, at any depth, may have a member of this name. */
+  readonly refusesName?: (name: string) => boolean
   /** The names that are likely to be met, so that none of them is made a string anew each time. */
   readonly names?: ExpectedNames
 }
@@ -82,7 +82,7 @@ interface Cursor {
   readonly bytes: Buffer
   at: number
   readonly maxMembers: number
-  readonly refusedNames: ReadonlySet<string> | undefined
+  readonly refusesName: JsonLimits['refusesName']
   readonly names: ExpectedNames | undefined
 }
 
@@ -122,8 +122,8 @@ const MANY_NAMES = 16
 function scan(bytes: Buffer, limits: JsonLimits, members?: Map<string, JsonMember>): JsonKind | undefined {
   // Outside strings the grammar is ASCII, so this one check leaves only valid UTF-8 inside them.
   if (!isUtf8(bytes)) return undefined
-  const { maxDepth = DEFAULT_MAX_DEPTH, maxMembers = Infinity, refusedNames, names } = limits
-  const cursor: Cursor = { bytes, at: 0, maxMembers, refusedNames, names }
+  const { maxDepth = DEFAULT_MAX_DEPTH, maxMembers = Infinity, refusesName, names } = limits
+  const cursor: Cursor = { bytes, at: 0, maxMembers, refusesName, names }
   try {
     skipSpace(cursor)
     const kind = skipValue(cursor, maxDepth, members)
@@ -176,7 +176,7 @@ function skipObject(cursor: Cursor, depth: number, members?: Map<string, JsonMem
     skipSpace(cursor)
     const name = readName(cursor)
     if (name === '__proto__' || (manyNames?.has(name) ?? names.includes(name))) throw NOT_JSON
-    if (cursor.refusedNames?.has(name)) throw NOT_JSON
+    if (cursor.refusesName?.(name)) throw NOT_JSON
     names.push(name)
     if (names.length > cursor.maxMembers) throw NOT_JSON
     if (names.length >= MANY_NAMES) manyNames = (manyNames ?? new Set(names)).add(name)

@@ -17,7 +17,7 @@ export type SealingRecipient = { readonly kid: string } & (
 export type PinRecipient = SealingRecipient & { readonly profile: D1Profile }
 
 /** What D1's payloads call the things that no data may hold, unless a D1 profile says otherwise. */
-const PIN_MEMBERS = ['pinBlock', 'encryptedPinBlock', 'prw', 'mac'] as const
+const PIN_MEMBERS = ['pin', 'pinBlock', 'encryptedPinBlock', 'prw', 'mac'] as const
 
 export interface VaultContext {
   readonly hsm: Hsm
@@ -27,8 +27,8 @@ export interface VaultContext {
   readonly recipients: ReadonlyMap<string, PinRecipient>
   /** Whoever data are sealed for; none of them is among the others. */
   readonly dataRecipients: ReadonlyMap<string, SealingRecipient>
-  /** The names of members that make a payload one of a PIN, in any D1 profile. */
-  readonly pinMemberNames: ReadonlySet<string>
+  /** Whether a member of this name makes a payload one of a PIN, in any D1 profile. */
+  readonly isPinMember: (name: string) => boolean
   /** Whether any client has the grant to translate to or from SECCOS. */
   readonly seccosTranslation: boolean
   /** Whether a new PIN is one that the issuer's policy refuses. */
@@ -49,10 +49,16 @@ export function createContext(config: VaultConfig, hsm: Hsm, catalogue: KeyCatal
       .map((recipient) => [recipient.kid, sealingRecipient(recipient)]),
   )
   const named = config.d1.profiles.flatMap(({ members: { pinBlock, prw, mac } }) => [pinBlock, prw, mac])
-  const pinMemberNames = new Set<string>([...PIN_MEMBERS, ...named])
+  const pinMembers = new Set([...PIN_MEMBERS, ...named].map(bareName))
+  const isPinMember = (name: string) => pinMembers.has(bareName(name))
   const isWeakPin = createWeakPinRule(config.weakPins)
   const { seccosTranslation } = config
-  return { hsm, catalogue, d1Profiles, recipients, dataRecipients, pinMemberNames, seccosTranslation, isWeakPin }
+  return { hsm, catalogue, d1Profiles, recipients, dataRecipients, isPinMember, seccosTranslation, isWeakPin }
+}
+
+/** A name as its letters and digits in lower case: PinBlock and pin_block are pinBlock too. */
+function bareName(name: string): string {
+  return name.toLowerCase().replaceAll(/[^\p{L}\p{N}]/gu, '')
 }
 
 function pinRecipient(recipient: Recipient, d1Profiles: ReadonlyMap<string, D1Profile>): PinRecipient {

@@ -111,7 +111,7 @@ beforeAll(async () => {
     d1Profiles: new Map(),
     recipients: new Map(),
     dataRecipients: new Map(),
-    pinMemberNames: new Set(),
+    isPinMember: () => false,
     seccosTranslation: true,
     isWeakPin: () => false,
   }

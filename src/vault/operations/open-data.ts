@@ -11,13 +11,13 @@ import { addressJwe, openJwe } from '../open-jwe.ts'
  *
  * @throws ERR_JWE_INVALID also for a kid of any other purpose, ERR_ALG_NOT_ALLOWED, ERR_JWE_DECRYPTION_FAILED;
  * ERR_JWE_PAYLOAD_INVALID if the payload is no JSON object that the strict reader takes, or if a member of it, at any depth, has a
- * name that PIN blocks, PRWs or MACs go by.
+ * name that PINs, PIN blocks, PRWs or MACs go by.
  */
 export async function openData(context: VaultContext, request: RequestOf<'openData'>): Promise<AnswerOf<'openData'>> {
   const addressed = addressJwe(context, request.jwe, 'jwe-open', request.openKeys)
   using secrets = new SecretScope()
   const payload = await openJwe(context, addressed, secrets)
-  const members = readMembers(payload, { refusedNames: context.pinMemberNames })
+  const members = readMembers(payload, { refusesName: context.isPinMember })
   if (members === undefined) throw new ServiceError('ERR_JWE_PAYLOAD_INVALID')
   // A copy, which whoever sends it wipes: the slice is wiped before it is sent.
   return { packed: Buffer.from(payload), key: context.catalogue.refOf(addressed.key) }

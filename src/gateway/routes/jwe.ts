@@ -64,12 +64,19 @@ export function jweRoutes(app: ApiInstance, { keys, ask }: RouteDeps): void {
       const openKeys = keys.now.openKeys.filter((id) => grants.some((grant) => grant.keys.includes(id)))
       if (openKeys.length === 0) throw new ServiceError('ERR_KEY_USE_FORBIDDEN')
       const { packed, key } = await ask(request, 'openData', { jwe, openKeys })
-      return reply.type('application/json').send(answerAround(packed, key) as never)
+      const answer = answerAround(packed, key)
+      // By then it has been sent, or the client has left.
+      reply.raw.once('close', () => answer.fill(0))
+      return reply.type('application/json').send(answer as never)
     },
   )
 }
 
-/** The answer with the payload as the vault read it: not parsed, so that no member of it is a string here or a number made anew. */
+/**
+ * The answer with the payload as the vault read it: not parsed, so that no member of it is a string here or a number made anew.
+ *
+ * @returns bytes that the caller wipes, once they are sent.
+ */
 function answerAround(payload: Buffer, { id, version, kcv }: KeyRef): Buffer {
   const key = JSON.stringify({ id, version, kcv })
   const answer = Buffer.concat([Buffer.from('{"payload":'), payload, Buffer.from(`,"key":${key}}`)])

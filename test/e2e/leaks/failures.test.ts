@@ -9,8 +9,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { findCanaries } from '../../support/canaries.ts'
 import { strangersInLog } from '../../support/log-records.ts'
 import { bytesNeedles, halvesNeedles, pinNeedles, scanMemory, summary, type Needle } from '../../support/memory.ts'
-import { sealEc } from '../../support/node-jwe.ts'
-import { temporaryFolder } from '../../support/service.ts'
+import { sealEc, type NodeJwk } from '../../support/node-jwe.ts'
+import { pinbridge, temporaryFolder } from '../../support/service.ts'
 import { Shim } from '../../support/shim.ts'
 import { childrenOf, until } from '../processes/processes.ts'
 import { clearBlock, newPin, openIssuer, TO, type Issuer } from '../routes/issuer.ts'
@@ -28,6 +28,8 @@ const folder = temporaryFolder()
 const shim = new Shim(folder.path)
 let issuer: Issuer
 let secrets: Secrets
+/** The public half of the key that data are encrypted to. */
+let openJwk: NodeJwk
 const answers: string[] = []
 const needles: Needle[] = []
 const codes: Record<string, Set<string>> = {}
@@ -47,10 +49,12 @@ beforeAll(async () => {
   issuer = await openIssuer((config) => {
     config.hsm.vaults = 2
     config.logLevel = 'debug'
-    Object.assign(config.limits, { hsmMs: HSM_MS, queue: 4, inFlightPerVault: 2 })
+    Object.assign(config.limits, { hsmMs: HSM_MS, queue: 5, inFlightPerVault: 2 })
     shim.insert(config.hsm)
   })
   secrets = secretsOf(issuer)
+  const { stdout } = await pinbridge(['keys', 'public', 'jwe-open', '--config', issuer.service.setUp.config])
+  openJwk = JSON.parse(stdout)
   await everyFailure()
   await sleep(IDLE_MS)
   lookAtGateway('gateway after another')
@@ -83,13 +87,15 @@ async function ask(what: string): Promise<void> {
   }
   const pinBlock = () => issuer.encipher('zpk-in', clear())
   const made = sealEc(JSON.stringify({ pinBlock: clearBlock('ISO-0', pin, pan) }), issuer.jwk('jwe-ec'))
-  needles.push(...halvesNeedles('CEK', made.cek), ...halvesNeedles('Z', made.z))
+  const data = sealEc('{"state":"ACTIVE"}', openJwk)
+  for (const { cek, z } of [made, data]) needles.push(...halvesNeedles('CEK', cek), ...halvesNeedles('Z', z))
   const bodies: Record<string, object> = {
     '/v1/pin/set': { type: 'ISO0', encryptedPinBlock: secrets.jwe(made), card, to: TO },
     '/v1/pin/get': { pinBlock: pinBlock(), from, card, recipient: issuer.recipient.kid },
     '/v1/pin-blocks/translate': { pinBlock: pinBlock(), from, to: TO, card },
     '/v1/pin-blocks/translate-batch': { from, to: TO, items: [{ id: '1', pinBlock: pinBlock(), card }] },
     '/v1/prw/generate': { pinBlock: pinBlock(), from, card, key: 'prw-aes' },
+    '/v1/jwe/open': { jwe: secrets.jwe(data) },
     '/v1/mac/generate': { key: 'pin-mac-aes', pinBlock: `${pinBlock()}${newPin(16)}`, card },
   }
   const bad = { ...bodies['/v1/pin-blocks/translate'], pinBlock: issuer.encipher('zpk-in', badClear) }

@@ -148,7 +148,7 @@ function goodBody(path: string, pan = secrets.pan): Record<string, any> {
     '/v1/mac/verify': () => ({ ...mac, mac: '00'.repeat(8) }),
     '/v1/d1/assertion': () => ({ key: 'assertion' }),
     '/v1/jwe/seal': () => ({ recipient: 'd1-data-dev', payload: { pan, exp: '1231' } }),
-    // What is opened is the answer, and so no canary; `data` has those that are refused.
+    // What is opened is the answer, and so no canary; `data` opens some.
     '/v1/jwe/open': () => ({ jwe: secrets.jwe(sealEc('{"state":"ACTIVE"}', openJwk)) }),
   }
   if (bodies[path] === undefined) throw new Error(`nothing is known to ask of ${path}: this file needs it`)
@@ -293,6 +293,11 @@ async function data(): Promise<void> {
   const { pin, pan } = secrets
   const pinBlock = clearBlock('ISO-0', pin, pan)
   const open = (payload: string, options = {}) => secrets.jwe(sealEc(payload, openJwk, options))
+  const opened = await issuer.service.call('POST', '/v1/jwe/open', { jwe: open(JSON.stringify({ pan, state: pin })) })
+  const { payload: given, ...rest } = opened.json
+  expect([opened.status, given]).toEqual([200, { pan, state: pin }])
+  // It is the caller's, and nobody else's: everything but the payload is searched.
+  note('/v1/jwe/open', opened.status, [opened.headers, rest])
   for (const payload of [`{"pan":"${pan}","pinBlock":"${pinBlock}"}`, `{"${pan}":"${pin}","${pan}":1}`, pan, pinBlock])
     await post('/v1/jwe/open', { jwe: open(payload) })
   for (const jwe of [flipBit(open(pan), 4), open(pan, { header: { kid: pan } }), open(pan, { header: { alg: pin } })])

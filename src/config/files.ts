@@ -119,7 +119,7 @@ export function secretFileProblems(path: string, readerUid?: number): string[] {
 }
 
 /**
- * Whether a file is root's and of the group that is this user's own, by its number: nobody else is in that, so that it may read.
+ * Whether a file is root's and of the group that is this user's own, by its number: by custom nobody else is in that, so that it may read.
  * A kubelet mounts secrets so, with root, the pod's `fsGroup` and 0440, whatever mode it was asked for.
  */
 function isOfOwnGroup({ uid, gid }: Stats): boolean {

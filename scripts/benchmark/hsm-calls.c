@@ -1,38 +1,47 @@
 /*
- * The HSM's own limit: the PKCS#11 calls of a PIN block translation, and nothing else of it.
+ * The HSM's own limit: the PKCS#11 calls that an operation needs, one after the other, and nothing else of it.
  *
- * A chain deciphers `blocks` PIN blocks in one call and enciphers as many in another: C_DecryptInit, C_Decrypt,
- * C_EncryptInit, C_Encrypt. For ISO format 4 a side is two passes of AES, so two such pairs. Neither layout nor XOR is done:
- * the buffers hold random bytes, of which a cipher is as quick as of PIN blocks.
+ * Neither layouts nor JWEs nor known answers are done: the buffers hold random bytes, of which the HSM is as quick as of PIN
+ * blocks and CEKs. test/e2e/hsm-calls.test.ts holds the calls against those that pinbridge makes.
  *
- * Usage: hsm-calls MODULE TOKEN-LABEL PIN-FILE FROM TO BLOCKS CHAINS
- *   FROM, TO   tdea:CKA_ID or aes:CKA_ID, such as tdea:zpk-in.v1
+ * Usage: hsm-calls MODULE TOKEN-LABEL PIN-FILE OPERATION COUNT
  *
- * Prints one line of JSON, of the chains alone: { "chains", "blocks", "cpuUs", "wallUs" }.
+ * Prints `ready` once keys and caches are warm, waits for a line on standard input, and prints one line of JSON, of the runs
+ * alone: { "operations", "cpuUs", "wallUs" }.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <pkcs11/pkcs11.h>
 
 #define MOST_SLOTS 64
-#define WARM_UP_CHAINS 3
+#define MOST_STEPS 2
+#define WARM_UP_RUNS 3
+/* More blocks than this go in several calls (src/hsm/pkcs11/block-cipher.ts). */
+#define PIECE_BYTES (32 * 1024)
+#define MOST_BYTES (80 * 1024)
+#define P256_BYTES 32
 
-/* One side of a translation: its key, and how its blocks are ciphered. */
-struct side {
-  CK_OBJECT_HANDLE key;
-  CK_MECHANISM mechanism;
+/* One use of one key. */
+struct step {
+  void (*use)(const struct step *step, CK_OBJECT_HANDLE key);
+  CK_OBJECT_CLASS class;
+  const char *id;
+  CK_MECHANISM_TYPE mechanism;
   CK_ULONG bytes;
-  int passes;
 };
 
 static CK_FUNCTION_LIST_PTR hsm;
 static CK_SESSION_HANDLE session;
+static CK_BYTE in[MOST_BYTES];
+static CK_BYTE out[MOST_BYTES];
 
 static void fail(const char *what) {
   fprintf(stderr, "hsm-calls: %s\n", what);
@@ -45,18 +54,90 @@ static void check(CK_RV rv, const char *call) {
   exit(1);
 }
 
-/* Reads the PIN, without the line break that ends its file. */
-static CK_ULONG read_pin(const char *path, char *pin, size_t size) {
-  FILE *file = fopen(path, "r");
-  if (file == NULL || fgets(pin, (int)size, file) == NULL) fail("the PIN file cannot be read");
-  fclose(file);
-  return strcspn(pin, "\r\n");
+#define CALL(function, ...) check(hsm->function(__VA_ARGS__), #function)
+
+/* Init and the operation, for each piece of the input. */
+#define DEFINE_USE(name, init, operation) \
+  static void name(const struct step *step, CK_OBJECT_HANDLE key) { \
+    CK_MECHANISM mechanism = {step->mechanism, NULL, 0}; \
+    for (CK_ULONG at = 0; at < step->bytes; at += PIECE_BYTES) { \
+      CK_ULONG bytes = step->bytes - at < PIECE_BYTES ? step->bytes - at : PIECE_BYTES; \
+      CK_ULONG length = sizeof out - at; \
+      CALL(init, session, &mechanism, key); \
+      CALL(operation, session, in + at, bytes, out + at, &length); \
+    } \
+  }
+DEFINE_USE(decipher, C_DecryptInit, C_Decrypt)
+DEFINE_USE(encipher, C_EncryptInit, C_Encrypt)
+DEFINE_USE(sign, C_SignInit, C_Sign)
+
+/* The ephemeral key of RFC 7518 appendix C. */
+static CK_BYTE peer[] = {
+  0x04, 0x80, 0x8d, 0x06, 0x00, 0x82, 0xc1, 0x76, 0xee, 0xd3, 0xe7, 0x76, 0xa4, 0xac, 0x59, 0x8c, 0xc8,
+  0x67, 0x2c, 0x17, 0x79, 0xf9, 0x74, 0xee, 0xcc, 0x9b, 0x03, 0x41, 0x1c, 0xa5, 0xb9, 0x49, 0x5d,
+  0x48, 0xb5, 0xbf, 0xc5, 0x27, 0xdf, 0xce, 0x53, 0xd6, 0xac, 0x71, 0x15, 0x23, 0x7d, 0x03, 0x1c,
+  0xcf, 0xf8, 0x7a, 0x05, 0x70, 0xb7, 0x73, 0x50, 0xa9, 0xe5, 0x03, 0xee, 0x73, 0x05, 0xa6, 0x9b,
+};
+
+/* Z by ECDH, which comes out of the token: the KDF is not the token's (src/hsm/pkcs11/cek-in-vault.ts). */
+static void agree(const struct step *step, CK_OBJECT_HANDLE key) {
+  CK_ECDH1_DERIVE_PARAMS parameters = {CKD_NULL, 0, NULL, sizeof peer, peer};
+  CK_MECHANISM mechanism = {step->mechanism, &parameters, sizeof parameters};
+  CK_OBJECT_CLASS class = CKO_SECRET_KEY;
+  CK_KEY_TYPE type = CKK_GENERIC_SECRET;
+  CK_ULONG bytes = step->bytes;
+  CK_BBOOL yes = CK_TRUE;
+  CK_BBOOL no = CK_FALSE;
+  CK_ATTRIBUTE template[] = {
+    {CKA_TOKEN, &no, sizeof no},         {CKA_CLASS, &class, sizeof class},   {CKA_KEY_TYPE, &type, sizeof type},
+    {CKA_VALUE_LEN, &bytes, sizeof bytes}, {CKA_SENSITIVE, &no, sizeof no}, {CKA_EXTRACTABLE, &yes, sizeof yes},
+  };
+  CK_OBJECT_HANDLE z;
+  CALL(C_DeriveKey, session, &mechanism, key, template, sizeof template / sizeof *template, &z);
+  CK_ATTRIBUTE value = {CKA_VALUE, out, sizeof out};
+  CALL(C_GetAttributeValue, session, z, &value, 1);
+  CALL(C_DestroyObject, session, z);
+}
+
+#define AGREE(id) {agree, CKO_PRIVATE_KEY, id, CKM_ECDH1_DERIVE, P256_BYTES}
+#define RAW_RSA(id) {decipher, CKO_PRIVATE_KEY, id, CKM_RSA_X_509, 256}
+#define DECIPHER(id, blocks) {decipher, CKO_SECRET_KEY, id, CKM_DES3_ECB, 8 * (blocks)}
+#define ENCIPHER(id, blocks) {encipher, CKO_SECRET_KEY, id, CKM_DES3_ECB, 8 * (blocks)}
+#define CMAC(id, bytes) {sign, CKO_SECRET_KEY, id, CKM_DES3_CMAC, bytes}
+
+/* A run is counted as so many operations: the rows that pinbridge gives the HSM together. Keys are those of `init --dev`. */
+static const struct operation {
+  const char *name;
+  unsigned long rows;
+  struct step steps[MOST_STEPS];
+} operations[] = {
+  {"pin-set-ecdh", 1, {AGREE("jwe-ec.v1"), ENCIPHER("zpk-out.v1", 1)}},
+  {"pin-set-rsa", 1, {RAW_RSA("jwe-rsa.v1"), ENCIPHER("zpk-out.v1", 1)}},
+  {"pin-get", 1, {DECIPHER("zpk-in.v1", 1)}},
+  {"translate", 1, {DECIPHER("zpk-in.v1", 1), ENCIPHER("zpk-out.v1", 1)}},
+  {"batch", 10000, {DECIPHER("zpk-in.v1", 10000), ENCIPHER("zpk-out.v1", 10000)}},
+  {"migrate", 8000, {DECIPHER("zpk-in.v1", 8000), ENCIPHER("zpk-out.v1", 8000)}},
+  {"prw-verify", 1, {DECIPHER("zpk-in.v1", 1), CMAC("prw.v1", 20)}},
+};
+
+static const struct operation *operation_of(const char *name) {
+  for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) {
+    if (strcmp(operations[i].name, name) == 0) return &operations[i];
+  }
+  fail("there is no such operation");
+  return NULL;
+}
+
+static void run(const struct operation *operation, const CK_OBJECT_HANDLE *keys) {
+  for (int i = 0; i < MOST_STEPS && operation->steps[i].use != NULL; i++) {
+    operation->steps[i].use(&operation->steps[i], keys[i]);
+  }
 }
 
 static CK_SLOT_ID find_slot(const char *label) {
   CK_SLOT_ID slots[MOST_SLOTS];
   CK_ULONG count = MOST_SLOTS;
-  check(hsm->C_GetSlotList(CK_TRUE, slots, &count), "C_GetSlotList");
+  CALL(C_GetSlotList, CK_TRUE, slots, &count);
   size_t length = strlen(label);
   for (CK_ULONG i = 0; i < count; i++) {
     CK_TOKEN_INFO info;
@@ -69,37 +150,40 @@ static CK_SLOT_ID find_slot(const char *label) {
   return 0;
 }
 
-/* Finds the one secret key of this CKA_ID, as a vault does. */
-static CK_OBJECT_HANDLE find_key(const char *id) {
-  CK_OBJECT_CLASS class = CKO_SECRET_KEY;
-  CK_ATTRIBUTE template[] = {{CKA_CLASS, &class, sizeof class}, {CKA_ID, (void *)id, strlen(id)}};
+/* Opens the session of all calls, logged in with the PIN file's first line. */
+static void open_session(const char *token, const char *pin_file) {
+  char pin[256];
+  FILE *file = fopen(pin_file, "r");
+  if (file == NULL || fgets(pin, sizeof pin, file) == NULL) fail("the PIN file cannot be read");
+  fclose(file);
+  CALL(C_OpenSession, find_slot(token), CKF_SERIAL_SESSION, NULL, NULL, &session);
+  CK_RV rv = hsm->C_Login(session, CKU_USER, (CK_UTF8CHAR_PTR)pin, strcspn(pin, "\r\n"));
+  explicit_bzero(pin, sizeof pin);
+  check(rv, "C_Login");
+}
+
+/* Finds the one key of this CKA_ID, as a vault does. */
+static CK_OBJECT_HANDLE find_key(const struct step *step) {
+  CK_OBJECT_CLASS class = step->class;
+  CK_ATTRIBUTE template[] = {{CKA_CLASS, &class, sizeof class}, {CKA_ID, (void *)step->id, strlen(step->id)}};
   CK_OBJECT_HANDLE found[2];
   CK_ULONG count = 0;
-  check(hsm->C_FindObjectsInit(session, template, 2), "C_FindObjectsInit");
-  check(hsm->C_FindObjects(session, found, 2, &count), "C_FindObjects");
-  check(hsm->C_FindObjectsFinal(session), "C_FindObjectsFinal");
-  if (count != 1) fail("not exactly one secret key carries this CKA_ID");
+  CALL(C_FindObjectsInit, session, template, 2);
+  CALL(C_FindObjects, session, found, 2, &count);
+  CALL(C_FindObjectsFinal, session);
+  if (count != 1) fail("not exactly one key carries this CKA_ID");
   return found[0];
 }
 
-static struct side side_of(const char *name, CK_ULONG blocks) {
-  if (strncmp(name, "tdea:", 5) == 0) return (struct side){find_key(name + 5), {CKM_DES3_ECB, NULL, 0}, 8 * blocks, 1};
-  if (strncmp(name, "aes:", 4) == 0) return (struct side){find_key(name + 4), {CKM_AES_ECB, NULL, 0}, 16 * blocks, 2};
-  fail("a key is named tdea:CKA_ID or aes:CKA_ID");
-  return (struct side){0};
-}
-
-static void run_chain(struct side *from, struct side *to, CK_BYTE_PTR in, CK_BYTE_PTR out) {
-  for (int pass = 0; pass < from->passes; pass++) {
-    CK_ULONG length = from->bytes;
-    check(hsm->C_DecryptInit(session, &from->mechanism, from->key), "C_DecryptInit");
-    check(hsm->C_Decrypt(session, in, from->bytes, out, &length), "C_Decrypt");
-  }
-  for (int pass = 0; pass < to->passes; pass++) {
-    CK_ULONG length = to->bytes;
-    check(hsm->C_EncryptInit(session, &to->mechanism, to->key), "C_EncryptInit");
-    check(hsm->C_Encrypt(session, in, to->bytes, out, &length), "C_Encrypt");
-  }
+static void load(const char *path) {
+  void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (module == NULL) fail("the module cannot be loaded");
+  CK_C_GetFunctionList get_functions = (CK_C_GetFunctionList)dlsym(module, "C_GetFunctionList");
+  if (get_functions == NULL) fail("this is no PKCS#11 module");
+  check(get_functions(&hsm), "C_GetFunctionList");
+  /* Locks as a vault has them: they are part of what a call costs. */
+  CK_C_INITIALIZE_ARGS arguments = {.flags = CKF_OS_LOCKING_OK};
+  CALL(C_Initialize, &arguments);
 }
 
 static double cpu_us(void) {
@@ -116,47 +200,34 @@ static double wall_us(void) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 8) fail("usage: hsm-calls MODULE TOKEN-LABEL PIN-FILE FROM TO BLOCKS CHAINS");
-  CK_ULONG blocks = strtoul(argv[6], NULL, 10);
-  unsigned long chains = strtoul(argv[7], NULL, 10);
-  if (blocks == 0 || chains == 0) fail("BLOCKS and CHAINS are numbers above 0");
+  if (argc != 6) fail("usage: hsm-calls MODULE TOKEN-LABEL PIN-FILE OPERATION COUNT");
+  const struct operation *operation = operation_of(argv[4]);
+  unsigned long runs = (strtoul(argv[5], NULL, 10) + operation->rows - 1) / operation->rows;
+  if (runs == 0) fail("COUNT is a number above 0");
 
-  void *module = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
-  if (module == NULL) fail("the module cannot be loaded");
-  CK_C_GetFunctionList get_functions = (CK_C_GetFunctionList)dlsym(module, "C_GetFunctionList");
-  if (get_functions == NULL) fail("this is no PKCS#11 module");
-  check(get_functions(&hsm), "C_GetFunctionList");
-  /* Locks as a vault has them: they are part of what a call costs. */
-  CK_C_INITIALIZE_ARGS arguments = {.flags = CKF_OS_LOCKING_OK};
-  check(hsm->C_Initialize(&arguments), "C_Initialize");
-
-  char pin[256];
-  CK_ULONG pin_length = read_pin(argv[3], pin, sizeof pin);
-  check(hsm->C_OpenSession(find_slot(argv[2]), CKF_SERIAL_SESSION, NULL, NULL, &session), "C_OpenSession");
-  CK_RV rv = hsm->C_Login(session, CKU_USER, (CK_UTF8CHAR_PTR)pin, pin_length);
-  explicit_bzero(pin, sizeof pin);
-  check(rv, "C_Login");
-
-  struct side from = side_of(argv[4], blocks);
-  struct side to = side_of(argv[5], blocks);
-  CK_ULONG bytes = from.bytes > to.bytes ? from.bytes : to.bytes;
-  CK_BYTE_PTR in = malloc(bytes);
-  CK_BYTE_PTR out = malloc(bytes);
-  if (in == NULL || out == NULL) fail("there is not enough memory");
-  for (CK_ULONG done = 0; done < bytes;) {
-    ssize_t got = getrandom(in + done, bytes - done, 0);
-    if (got < 0) fail("there are no random bytes");
-    done += (CK_ULONG)got;
+  /* Whatever ends the benchmark ends this. */
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  load(argv[1]);
+  open_session(argv[2], argv[3]);
+  CK_OBJECT_HANDLE keys[MOST_STEPS] = {0};
+  for (int i = 0; i < MOST_STEPS && operation->steps[i].use != NULL; i++) keys[i] = find_key(&operation->steps[i]);
+  for (size_t at = 0; at < sizeof in; at += 256) {
+    if (getrandom(in + at, 256, 0) != 256) fail("there are no random bytes");
   }
+  /* Below any modulus. */
+  in[0] = 0;
 
-  for (int i = 0; i < WARM_UP_CHAINS; i++) run_chain(&from, &to, in, out);
+  for (int i = 0; i < WARM_UP_RUNS; i++) run(operation, keys);
+  puts("ready");
+  fflush(stdout);
+  if (getchar() == EOF) return 0;
   double cpu = cpu_us();
   double wall = wall_us();
-  for (unsigned long i = 0; i < chains; i++) run_chain(&from, &to, in, out);
+  for (unsigned long i = 0; i < runs; i++) run(operation, keys);
   wall = wall_us() - wall;
   cpu = cpu_us() - cpu;
-  printf("{\"chains\":%lu,\"blocks\":%lu,\"cpuUs\":%.0f,\"wallUs\":%.0f}\n", chains, blocks, cpu, wall);
+  printf("{\"operations\":%lu,\"cpuUs\":%.0f,\"wallUs\":%.0f}\n", runs * operation->rows, cpu, wall);
 
-  check(hsm->C_Finalize(NULL), "C_Finalize");
+  CALL(C_Finalize, NULL);
   return 0;
 }

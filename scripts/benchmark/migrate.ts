@@ -1,16 +1,17 @@
-/** `pinbridge migrate` as a subject: the whole command, start-up and vaults included, and its output compared whole. */
+/** `pinbridge migrate`: the whole command, start-up and vaults included, and its output compared whole. */
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { closeSync, createReadStream, openSync, readdirSync, readFileSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
-import { cpuUsOfEndedChildren } from './cpu.ts'
-import type { Sample } from './rounds.ts'
-import { fileText, type FileForm, type Rows } from './rows.ts'
-import { CLI, endWithUs } from './service.ts'
+import { cpuUsOfEndedChildren, endWithUs } from './processes.ts'
+import type { Sample } from './results.ts'
+import { csvOf, CSV_HEAD, makeRows, type RowKeys, type Rows } from './rows.ts'
+import { CLI } from './service.ts'
 
 const OUTPUT = 'migrated'
+const PIECE_ROWS = 10_000
 
 /** A file to be migrated, and what must come of it. */
 export interface MigrationInput {
@@ -19,21 +20,24 @@ export interface MigrationInput {
   readonly outputSha256: string
 }
 
-/** What is migrated by, and where. */
-export interface MigrationDeps {
-  readonly config: string
-  readonly folder: string
-}
-
-/** Writes the file. */
-export function writeMigrationInput(form: FileForm, rows: Rows, folder: string): MigrationInput {
-  const path = join(folder, `input-${rows.count}.${form.name.toLowerCase()}`)
-  const file = openSync(path, 'wx', 0o600)
-  for (const text of fileText(form, rows, rows.blocksUnderFrom)) writeSync(file, text)
+/** Writes a file of CSV. */
+export function writeMigrationInput(count: number, keys: RowKeys, folder: string): MigrationInput {
+  const rows = makeRows(count, keys)
+  const path = join(folder, 'input.csv')
+  const file = openSync(path, 'w', 0o600)
+  for (const text of fileText(rows, rows.blocksUnderFrom)) writeSync(file, text)
   closeSync(file)
   const expected = createHash('sha256')
-  for (const text of fileText(form, rows, rows.blocksUnderTo)) expected.update(text)
-  return { rows: rows.count, path, outputSha256: expected.digest('hex') }
+  for (const text of fileText(rows, rows.blocksUnderTo)) expected.update(text)
+  return { rows: count, path, outputSha256: expected.digest('hex') }
+}
+
+/** The text of a file of rows, in pieces. */
+function* fileText(rows: Rows, blocks: Buffer): Generator<string> {
+  yield CSV_HEAD
+  for (let start = 0; start < rows.count; start += PIECE_ROWS) {
+    yield csvOf(rows, blocks, start, Math.min(rows.count, start + PIECE_ROWS))
+  }
 }
 
 /**
@@ -43,13 +47,14 @@ export function writeMigrationInput(form: FileForm, rows: Rows, folder: string):
  */
 export async function measureMigration(
   { rows, path, outputSha256 }: MigrationInput,
-  { config, folder }: MigrationDeps,
+  config: string,
+  folder: string,
 ): Promise<Sample> {
   const out = join(folder, OUTPUT)
   const messages = join(folder, 'migrate-messages')
   const stderr = openSync(messages, 'w', 0o600)
   const args = ['--from', 'zpk-in:ISO-0', '--to', 'zpk-out:ISO-0', '--in', path, '--out', out, '--config', config]
-  const before = cpuUsOfEndedChildren()
+  const before = cpuUsOfEndedChildren('self')
   const startedAtMs = performance.now()
   const command = spawn(process.execPath, [CLI, 'migrate', ...args], {
     stdio: ['ignore', stderr, stderr],
@@ -59,7 +64,7 @@ export async function measureMigration(
   endWithUs(command)
   const [code] = await once(command, 'exit')
   const wallMs = performance.now() - startedAtMs
-  const cpuUs = cpuUsOfEndedChildren() - before
+  const cpuUs = cpuUsOfEndedChildren('self') - before
   if (code !== 0) throw new Error(`pinbridge migrate ended with ${code}:\n${readFileSync(messages, 'utf8')}`)
   const hash = createHash('sha256')
   await pipeline(createReadStream(out), hash)
@@ -67,5 +72,5 @@ export async function measureMigration(
   // Its record too: the next round begins as this one did.
   for (const name of readdirSync(folder)) if (name.startsWith(OUTPUT)) rmSync(join(folder, name))
   // Its vaults are its children: it waits for them, and so they are in its sum.
-  return { rows, wallMs, cpuUs: { 'command and vaults': cpuUs } }
+  return { operations: rows, wallMs, cpuUs: { 'command and vaults': cpuUs } }
 }

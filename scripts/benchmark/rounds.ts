@@ -1,111 +1,72 @@
 /**
- * Rounds: everything is measured once in each, one after the other, so that a busy moment of the machine meets them all.
- *
- * The measure is a ratio: CPU time of the bare PKCS#11 calls for the work, to CPU time of all our processes for it.
+ * Rounds: every cell is measured once in each, one after the other, so that a busy moment of the machine meets them all, and
+ * a ratio of two cells is made within a round.
  */
+import { durationMsOf } from './cells.ts'
+import type { CellId, CellResult, Sample } from './results.ts'
 
-/** The bare PKCS#11 calls that a subject is held against. */
-export interface Limit {
-  readonly title: string
-  /** CPU microseconds for a row. */
-  readonly measure: () => Promise<number>
+/** A first measurement: enough to tell, by and by, how many operations fill a cell's time. */
+const FIRST_OPERATIONS = 64
+/** Rows of a migration, and of a batch. */
+const FIRST_MIGRATED = 500_000
+const BATCH_ROWS = 10_000
+const FIRST_BATCHES = 4
+/** So that a connection has more than its first request. */
+const LEAST_PER_CONNECTION = 2
+
+/** Measures a cell once. */
+export type Measure = (cell: CellId, operations: number, perSecond?: number) => Promise<Sample>
+
+/** How many rounds, and whom they tell. */
+export interface RoundOptions {
+  /** Those that count, after one that warms up unless it is to be quick. */
+  readonly rounds: number
+  readonly quick: boolean
+  /** Is told before each cell how many have been measured, of how many. */
+  readonly onProgress: (measured: number, all: number) => void
 }
 
-/** What one measurement gave. */
-export interface Sample {
-  readonly rows: number
-  readonly wallMs: number
-  /** CPU microseconds by kind of process; all of them together are ours. */
-  readonly cpuUs: Readonly<Record<string, number>>
-}
-
-/** Something to be measured. */
-export interface Subject {
-  readonly id: string
-  readonly title: string
-  readonly limit: Limit
-  /** The ratio below which it is too slow, and the one that is wished for. */
-  readonly floor: number
-  readonly aim: number
-  readonly measure: () => Promise<Sample>
-}
-
-/** A figure over all rounds. */
-export interface Spread {
-  readonly median: number
-  readonly least: number
-  readonly most: number
-}
-
-/** A subject over all rounds. */
-export interface Result {
-  readonly subject: Subject
-  readonly ratio: Spread
-  readonly rowsPerSecond: Spread
-  readonly cpuUsPerRow: Spread
-  /** The medians of each kind of process. */
-  readonly cpuUsPerRowBy: Readonly<Record<string, number>>
-}
-
-/** All that was measured. */
-export interface Measured {
-  readonly limits: readonly { readonly limit: Limit; readonly cpuUsPerRow: Spread }[]
-  readonly results: readonly Result[]
-}
-
-/**
- * Measures every subject, and the limits that they name, once a round; the first round warms up and does not count.
- *
- * @param tell - is given the number of each round as it begins; 0 is the warm-up.
- */
+/** Measures every cell once a round; the first round warms up, finds how many operations fill each cell's time, and does not count. */
 export async function runRounds(
-  subjects: readonly Subject[],
-  rounds: number,
-  tell: (round: number) => void,
-): Promise<Measured> {
-  const limits = [...new Set(subjects.map(({ limit }) => limit))]
-  const bare = new Map(limits.map((limit) => [limit, [] as number[]]))
-  const samples = new Map(subjects.map((subject) => [subject, [] as Sample[]]))
-  for (let round = 0; round <= rounds; round++) {
-    tell(round)
-    for (const limit of limits) {
-      const usPerRow = await limit.measure()
-      if (round > 0) bare.get(limit)!.push(usPerRow)
-    }
+  steps: readonly (readonly CellId[])[],
+  measure: Measure,
+  { rounds, quick, onProgress }: RoundOptions,
+): Promise<CellResult[]> {
+  const cells = steps.flat()
+  const samples = new Map(cells.map((cell) => [cell, [] as Sample[]]))
+  const rates = new Map<CellId, number>()
+  let measured = 0
+
+  const measureCell = async (cell: CellId, perSecond?: number): Promise<Sample> => {
+    const rate = rates.get(cell) ?? 0
+    const operations = Math.max(leastOf(cell), Math.round(rate * durationMsOf(cell, quick)))
+    const sample = await measure(cell, operations, perSecond)
+    rates.set(cell, sample.operations / sample.wallMs)
+    return sample
+  }
+  const firstRound = quick ? 1 : 0
+  for (let round = firstRound; round <= rounds; round++) {
     // To and fro, so that none always comes after the same one.
-    for (const subject of round % 2 === 0 ? subjects : subjects.toReversed()) {
-      const sample = await subject.measure()
-      if (round > 0) samples.get(subject)!.push(sample)
+    for (const step of round % 2 === 0 ? steps : steps.toReversed()) {
+      let full: number | undefined
+      for (const cell of step) {
+        onProgress(measured++, cells.length * (rounds + 1 - firstRound))
+        const perSecond = cell.load === 'half' ? full! / 2 : undefined
+        if (perSecond !== undefined) rates.set(cell, perSecond / 1000)
+        // The first of all is over in a moment, and nothing is compiled yet.
+        else if (round === 0) await measureCell(cell)
+        const sample = await measureCell(cell, perSecond)
+        full = (sample.operations * 1000) / sample.wallMs
+        if (round > 0) samples.get(cell)!.push(sample)
+      }
     }
   }
-  return {
-    limits: limits.map((limit) => ({ limit, cpuUsPerRow: spreadOf(bare.get(limit)!) })),
-    results: subjects.map((subject) => resultOf(subject, samples.get(subject)!, bare.get(subject.limit)!)),
-  }
+  return cells.map((cell) => ({ ...cell, samples: samples.get(cell)! }))
 }
 
-function resultOf(subject: Subject, samples: readonly Sample[], bare: readonly number[]): Result {
-  const kinds = Object.keys(samples[0]?.cpuUs ?? {})
-  return {
-    subject,
-    // Each round's own limit: what slowed the machine down then slowed both.
-    ratio: spreadOf(samples.map((sample, round) => bare[round]! / cpuUsPerRow(sample))),
-    rowsPerSecond: spreadOf(samples.map(({ rows, wallMs }) => (rows * 1000) / wallMs)),
-    cpuUsPerRow: spreadOf(samples.map(cpuUsPerRow)),
-    cpuUsPerRowBy: Object.fromEntries(
-      kinds.map((kind) => [kind, spreadOf(samples.map(({ rows, cpuUs }) => cpuUs[kind]! / rows)).median]),
-    ),
-  }
-}
-
-function cpuUsPerRow({ rows, cpuUs }: Sample): number {
-  return Object.values(cpuUs).reduce((sum, us) => sum + us, 0) / rows
-}
-
-/** The median of figures, and the least and the most of them. */
-export function spreadOf(figures: readonly number[]): Spread {
-  const sorted = figures.toSorted((a, b) => a - b)
-  const middle = sorted.length / 2
-  const median = (sorted[Math.ceil(middle) - 1]! + sorted[Math.floor(middle)]!) / 2
-  return { median, least: sorted[0]!, most: sorted.at(-1)! }
+/** Where a cell begins, and what it is never below. */
+function leastOf({ operation, concurrency }: CellId): number {
+  if (operation === 'migrate') return FIRST_MIGRATED
+  if (operation === 'batch') return BATCH_ROWS * Math.max(FIRST_BATCHES, concurrency)
+  return Math.max(FIRST_OPERATIONS, LEAST_PER_CONNECTION * concurrency)
 }

@@ -1,11 +1,11 @@
-/** Cards with PIN blocks for a benchmark, made by node:crypto with development keys: as they come in, and as they must come out. */
+/** Cards with PINs for a benchmark, and their PIN blocks under development keys by node:crypto: as they come in, and as they must come out. */
 import { createCipheriv, randomFillSync, randomInt } from 'node:crypto'
 
 const PAN_DIGITS = 16
 const BLOCK_BYTES = 8
 const ZERO = 0x30
 
-/** The zone keys of the rows, two-key TDEA in hex. */
+/** The zone keys of rows, two-key TDEA in hex. */
 export interface RowKeys {
   readonly from: string
   readonly to: string
@@ -16,6 +16,10 @@ export interface Rows {
   readonly count: number
   /** 16 ASCII digits a row. */
   readonly pans: Buffer
+  /** PINs of four digits, as numbers. */
+  readonly pins: Uint16Array
+  /** ISO format 0 blocks of 8 bytes, as they are. */
+  readonly clearBlocks: Buffer
   /** ISO format 0 blocks of 8 bytes, under the one key and under the other. */
   readonly blocksUnderFrom: Buffer
   readonly blocksUnderTo: Buffer
@@ -24,13 +28,14 @@ export interface Rows {
 /** Invents rows: random PANs, and random PINs of four digits. */
 export function makeRows(count: number, keys: RowKeys): Rows {
   const pans = randomFillSync(Buffer.alloc(count * PAN_DIGITS))
+  const pins = new Uint16Array(count)
   const clearBlocks = Buffer.alloc(count * BLOCK_BYTES)
   for (let i = 0; i < pans.length; i++) pans[i] = ZERO + (pans[i]! % 10)
   for (let row = 0; row < count; row++) {
     const pan = row * PAN_DIGITS
     pans[pan] = ZERO + 4
     const at = row * BLOCK_BYTES
-    const pin = randomInt(10_000)
+    const pin = (pins[row] = randomInt(10_000))
     // 0 L PIN F…, and onto it the 12 digits of the PAN before its check digit.
     clearBlocks[at] = 0x04
     clearBlocks[at + 1] = (Math.floor(pin / 1000) << 4) | (Math.floor(pin / 100) % 10)
@@ -44,6 +49,8 @@ export function makeRows(count: number, keys: RowKeys): Rows {
   return {
     count,
     pans,
+    pins,
+    clearBlocks,
     blocksUnderFrom: encipher(keys.from, clearBlocks),
     blocksUnderTo: encipher(keys.to, clearBlocks),
   }
@@ -58,39 +65,22 @@ export function panOf(rows: Rows, row: number): string {
   return rows.pans.toString('latin1', row * PAN_DIGITS, (row + 1) * PAN_DIGITS)
 }
 
-/** A block of a row in hex, of those under either key. */
+/** The PIN of a row. */
+export function pinOf({ pins }: Rows, row: number): string {
+  return String(pins[row]).padStart(4, '0')
+}
+
+/** A block of a row in hex, a clear one or of those under either key. */
 export function blockOf(blocks: Buffer, row: number): string {
   return blocks.toString('hex', row * BLOCK_BYTES, (row + 1) * BLOCK_BYTES).toUpperCase()
 }
 
-/** How a row of a file is written. */
-export interface FileForm {
-  readonly name: 'CSV' | 'NDJSON'
-  readonly head: string
-  readonly line: (id: number, pan: string, block: string) => string
-}
+/** The first line of a file, or of a batch, of rows. */
+export const CSV_HEAD = 'id,pan,pinBlock\n'
 
-export const CSV: FileForm = {
-  name: 'CSV',
-  head: 'id,pan,pinBlock\n',
-  line: (id, pan, block) => `${id},${pan},${block}\n`,
-}
-
-export const NDJSON: FileForm = {
-  name: 'NDJSON',
-  head: '',
-  line: (id, pan, block) => `{"id":"${id}","pan":"${pan}","pinBlock":"${block}"}\n`,
-}
-
-/** The text of a file of rows, in pieces. */
-export function* fileText(form: FileForm, rows: Rows, blocks: Buffer): Generator<string> {
-  const piece = 10_000
-  yield form.head
-  for (let start = 0; start < rows.count; start += piece) {
-    let text = ''
-    for (let row = start; row < Math.min(rows.count, start + piece); row++) {
-      text += form.line(row + 1, panOf(rows, row), blockOf(blocks, row))
-    }
-    yield text
-  }
+/** Rows of CSV from `start` to `end`, as a batch and a migration take them; `blocks` are those under either key. */
+export function csvOf(rows: Rows, blocks: Buffer, start: number, end: number): string {
+  let text = ''
+  for (let row = start; row < end; row++) text += `${row + 1},${panOf(rows, row)},${blockOf(blocks, row)}\n`
+  return text
 }

@@ -1,69 +1,90 @@
-/** The service under a benchmark: started from the build, its log in a file, its processes' CPU time told apart. */
-import { spawn, type ChildProcess } from 'node:child_process'
+/** The services under the benchmark, pinbridge from the build and the plain one: started, reached over mTLS, their use of the machine told apart. */
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { DevelopmentSetUp } from '../../src/cli/development/set-up.ts'
 import type { ReadyLine } from '../../src/supervisor/supervisor.ts'
-import { cpuUsOf } from './cpu.ts'
+import { childrenOf, cpuUsOf, cpuUsOfEndedChildren, endWithUs, memoryBytesOf } from './processes.ts'
 
 const START_MS = 30_000
+const PLAIN_SERVICE = join(import.meta.dirname, 'plain-service.ts')
 
 /** The built command. */
 export const CLI = join(import.meta.dirname, '../../dist/cli/main.js')
 
-/** CPU time in microseconds, by kind of process. */
-export interface ServiceCpu {
-  readonly supervisor: number
-  readonly gateway: number
-  readonly vaults: number
-}
-
 /** A running service. */
 export interface BenchService {
-  readonly ready: ReadyLine
-  /** What its processes have used so far. */
-  readonly cpuUs: () => ServiceCpu
+  readonly url: string
+  /** The CPU microseconds that it has used so far, by kind of process. */
+  readonly cpuUs: () => Readonly<Record<string, number>>
+  /** The bytes of its memory, by kind of process. */
+  readonly memoryBytes: () => Readonly<Record<string, number>>
   readonly stop: () => Promise<void>
 }
 
-/** Starts it and waits until it is ready. */
-export async function startBenchService(setUp: DevelopmentSetUp, folder: string): Promise<BenchService> {
-  const logFile = join(folder, 'log')
+/**
+ * Starts `pinbridge serve` and waits until it is ready.
+ *
+ * @param logFile - is written anew.
+ */
+export async function startPinbridge(configFile: string, logFile: string): Promise<BenchService> {
+  const args = [CLI, 'serve', '--config', configFile, '--port', '0', '--management-port', '0']
+  const { line, stop } = await start(args, logFile)
+  const { url, pid, gateway } = JSON.parse(line) as ReadyLine
+  // Asked each time: a vault that has done enough is replaced.
+  const vaults = (): number[] => childrenOf(pid).filter((child) => child !== gateway)
+  const sum = (figures: readonly number[]): number => figures.reduce((all, one) => all + one, 0)
+  return {
+    url,
+    cpuUs: () => ({
+      supervisor: cpuUsOf(pid),
+      gateway: cpuUsOf(gateway),
+      vaults: sum(vaults().map(cpuUsOf)) + cpuUsOfEndedChildren(pid),
+    }),
+    memoryBytes: () => ({
+      supervisor: memoryBytesOf(pid),
+      gateway: memoryBytesOf(gateway),
+      vaults: sum(vaults().map(memoryBytesOf)),
+    }),
+    stop,
+  }
+}
+
+/** Starts the plain service, and waits until it is ready. */
+export async function startPlain(configFile: string, logFile: string): Promise<BenchService> {
+  const { line, stop } = await start([PLAIN_SERVICE, configFile], logFile)
+  const { url, pid } = JSON.parse(line) as { url: string; pid: number }
+  return {
+    url,
+    cpuUs: () => ({ service: cpuUsOf(pid) }),
+    memoryBytes: () => ({ service: memoryBytesOf(pid) }),
+    stop,
+  }
+}
+
+/** Starts a program that says in one line that it is ready. */
+export async function start(args: string[], logFile: string): Promise<{ line: string; stop: () => Promise<void> }> {
   // A file and no pipe: whoever had to read a pipe would take CPU time from what is measured.
   const log = openSync(logFile, 'w', 0o600)
-  const child = spawn(
-    process.execPath,
-    [CLI, 'serve', '--config', setUp.config, '--port', '0', '--management-port', '0'],
-    { stdio: ['ignore', 'pipe', log], env: { PATH: process.env['PATH'] ?? '' } },
-  )
+  const env = { PATH: process.env['PATH'] ?? '' }
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', log], env })
   closeSync(log)
   endWithUs(child)
   const ended = once(child, 'exit')
   const lines = createInterface(child.stdout!)
   const isLate = sleep(START_MS, undefined, { ref: false })
   const line = await Promise.race([once(lines, 'line'), ended.then(() => undefined), isLate])
-  if (line === undefined) throw new Error(`the service did not get ready:\n${readFileSync(logFile, 'utf8')}`)
-  const ready = JSON.parse(String(line[0])) as ReadyLine
+  if (line === undefined) {
+    child.kill('SIGKILL')
+    throw new Error(`${args.join(' ')} did not get ready:\n${readFileSync(logFile, 'utf8')}`)
+  }
   return {
-    ready,
-    cpuUs: () => ({
-      supervisor: cpuUsOf(ready.pid),
-      gateway: cpuUsOf(ready.gateway),
-      vaults: ready.vaults.reduce((sum, pid) => sum + cpuUsOf(pid), 0),
-    }),
+    line: String(line[0]),
     stop: async () => {
       child.kill('SIGTERM')
       await ended
     },
   }
-}
-
-/** Whatever ends the benchmark ends what it started. */
-export function endWithUs(child: ChildProcess): void {
-  const end = (): void => void child.kill()
-  process.once('exit', end)
-  child.once('exit', () => process.removeListener('exit', end))
 }

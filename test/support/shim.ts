@@ -172,12 +172,19 @@ export class Shim {
 
   /** How often a function has been called, by all processes together. */
   calls(name: Exclude<Pkcs11Function, '*'>): number {
+    return this.allCalls()[name] ?? 0
+  }
+
+  /** The same of each function that has been called. */
+  allCalls(): Record<string, number> {
+    const all: Record<string, number> = {}
     for (let at = COUNTERS_AT; at < COUNTERS_AT + COUNTERS * COUNTER_BYTES; at += COUNTER_BYTES) {
       const bytes = Buffer.alloc(NAME_BYTES)
       readSync(this.#fd, bytes, 0, NAME_BYTES, at)
-      if (bytes.toString('ascii', 0, bytes.indexOf(0)) === name) return this.#readNumber(at + NAME_BYTES)
+      const count = this.#readNumber(at + NAME_BYTES)
+      if (count > 0) all[bytes.toString('ascii', 0, bytes.indexOf(0))] = count
     }
-    return 0
+    return all
   }
 
   close(): void {

@@ -1,5 +1,4 @@
 /** The ephemeral public key "epk" of ECDH-ES (RFC 7518 §4.6.1.1), as a JWK and as an uncompressed point. */
-import { ECDH } from 'node:crypto'
 import { decodeBase64url } from '../bytes.ts'
 import { ServiceError } from '../errors.ts'
 import { P256_BYTES } from './algorithms.ts'
@@ -41,17 +40,22 @@ export function ephemeralJwk(point: Buffer): EphemeralJwk {
   return { kty: 'EC', crv: 'P-256', x, y }
 }
 
-/** Whether `point` is `04 | x | y`, 65 bytes, with coordinates below the prime that satisfy the equation of P-256 (SEC 1 §2.3.4). */
+/** The prime of P-256 and the b of its equation, y² = x³ - 3x + b (SP 800-186 §3.2.1.3). */
+const P = 2n ** 256n - 2n ** 224n + 2n ** 192n + 2n ** 96n - 1n
+const B = 0x5ac635d8aa3a93e7b3ebbd55769886bc651d06b0cc53b0f63bce3c3e27d2604bn
+
+/**
+ * Whether `point` is `04 | x | y`, 65 bytes, with coordinates below the prime that satisfy the equation of P-256 (SEC 1 §2.3.4).
+ * As the curve's cofactor is 1, it is then of the right order.
+ *
+ * All of it is public, so that the time may depend on it; OpenSSL would make a whole key of the point to look at it.
+ */
 export function isP256Point(point: Uint8Array): boolean {
   if (point.length !== 1 + 2 * P256_BYTES || point[0] !== 0x04) return false
-  try {
-    // OpenSSL's EC_POINT_oct2point refuses a coordinate of p or more and a point off the curve.
-    ECDH.convertKey(point, P256_CURVE, undefined, undefined, 'uncompressed')
-    return true
-  } catch {
-    // The only input left to refuse is the point.
-    return false
-  }
+  const hex = Buffer.from(point).toString('hex', 1)
+  const x = BigInt(`0x${hex.slice(0, 2 * P256_BYTES)}`)
+  const y = BigInt(`0x${hex.slice(2 * P256_BYTES)}`)
+  return x < P && y < P && (y * y - (x * x - 3n) * x - B) % P === 0n
 }
 
 function isEphemeralJwk(value: unknown): value is EphemeralJwk {

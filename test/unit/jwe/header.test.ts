@@ -1,4 +1,4 @@
-import { createECDH } from 'node:crypto'
+import { createECDH, ECDH } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import { ephemeralJwk, isP256Point, parseEphemeralKey } from '../../../src/jwe/ephemeral-key.ts'
 import { checkAlgorithms, checkKeyAgreement, checkKeyTransport, parseHeader } from '../../../src/jwe/header.ts'
@@ -182,6 +182,32 @@ describe('isP256Point', () => {
 
   it('accepts the uncompressed form', () => {
     expect(isP256Point(POINT)).toBe(true)
+  })
+
+  // Solutions of SP 800-186's equation with one coordinate so small that it has room for the prime: another spelling of the point.
+  const P = 'ffffffff00000001000000000000000000000000ffffffffffffffffffffffff'
+  it.each([
+    [
+      'x',
+      ['0'.repeat(64), '66485c780e2f83d72433bd5d84a06bb6541c2af31dae871728bf856a174f93f4'],
+      [P, '66485c780e2f83d72433bd5d84a06bb6541c2af31dae871728bf856a174f93f4'],
+    ],
+    [
+      'y',
+      ['d7325d7646cd60d80a92738ceb345f844cffaf35841022cab176f692de8de1d7', '5'.padStart(64, '0')],
+      [
+        'd7325d7646cd60d80a92738ceb345f844cffaf35841022cab176f692de8de1d7',
+        'ffffffff00000001000000000000000000000001000000000000000000000004',
+      ],
+    ],
+  ])('refuses %s with the prime added, as OpenSSL does', (_name, point, withPrime) => {
+    for (const coordinates of [point, withPrime]) {
+      const bytes = Buffer.from(`04${coordinates.join('')}`, 'hex')
+      const convert = () => ECDH.convertKey(bytes, 'prime256v1')
+      if (coordinates === point) expect(convert).not.toThrow()
+      else expect(convert).toThrow()
+      expect(isP256Point(bytes)).toBe(coordinates === point)
+    }
   })
 })
 

@@ -102,12 +102,6 @@ describe('tablesOf', () => {
     expect(tablesOf(resultsOf([]))).toEqual([expect.objectContaining({ id: 'goals' })])
   })
 
-  it.each(['summary', 'model', 'issuers'])('has in README the %s that it makes', (id) => {
-    const readme = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8')
-    const table = tablesOf(inventedResults()).find((each) => each.id === id)!
-    expect(readme).toContain(`${markdownOf(table).slice(0, 2).join('\n')}\n`)
-  })
-
   it('names the machine', () => {
     expect(headOf(resultsOf([]))).toBe(
       '2 cores of Invented CPU, 8 GB, Node v24.0.0; medians of 5 interleaved rounds, with the least and the most.',
